@@ -18,6 +18,9 @@ const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef";
 /// The routes to which calls are sent. Their handlers end soon with every payload that their schema allows.
 const ROUTES: &str = "^/(described|echo|bytes|flaky|healthz|readyz|openapi.json)(/|$)";
 
+/// A test. It gets the folder of the Python packages.
+type Test = fn(&Path);
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     // A listing of the tests does not need the Python packages.
@@ -25,7 +28,7 @@ fn main() -> ExitCode {
         if arguments.list { Err(String::new()) } else { python::packages(env!("CARGO_TARGET_TMPDIR"), &PACKAGES) };
     let missing = || packages.as_ref().map(drop).map_err(Clone::clone);
     let folder = packages.clone().unwrap_or_default();
-    let tests: [(&str, fn(&Path)); 4] = [
+    let tests: [(&str, Test); 4] = [
         ("the_document_is_valid", the_document_is_valid),
         ("a_generated_client_works", a_generated_client_works),
         ("calls_by_the_document_get_answers_that_it_describes", calls_by_the_document_get_answers_that_it_describes),

@@ -6,6 +6,7 @@
 //! Invariants: the scheduler never waits for anything. Its memory is limited. This is true for the waiting reports and
 //! for what the scheduler remembers about origins, idle origins included.
 
+mod circuits;
 mod claims;
 mod failing;
 mod idle;
@@ -20,7 +21,6 @@ use std::time::Duration;
 
 use self::queue::Queue;
 pub(super) use self::terms::{Bounds, Claim, Effects, ParkReason, Schedulable, StartedAttempt};
-use super::control::Circuit;
 use crate::policy::breaker::{Change, Health, Scope};
 use crate::policy::turns::{Key, Limits, SinceStart, Turns};
 
@@ -294,19 +294,6 @@ impl<W: Schedulable> Scheduler<W> {
     /// Returns the number of reports that are being parked: the store has not committed them as parked yet.
     pub(super) fn parking(&self) -> usize {
         self.counts.parking
-    }
-
-    /// Returns the open circuits, in the order of their names.
-    pub(super) fn circuits(&self, now: SinceStart) -> Vec<Circuit> {
-        let open = self.queues.values().filter(|queue| queue.breaker.is_probing());
-        let mut circuits: Vec<_> = open
-            .map(|queue| Circuit {
-                name: queue.name.clone(),
-                test_in: queue.breaker.probe_at().map(|at| at.saturating_sub(now)),
-            })
-            .collect();
-        circuits.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        circuits
     }
 
     /// Returns the number of circuits that are open or are being tested by a single attempt.

@@ -164,7 +164,7 @@ fn gated(gate: &Arc<Gate>) -> impl Fn() -> futures_util::future::BoxFuture<'stat
 }
 
 /// Starts a worker with three slots, a route `/gated` with these limits, and a route `/free`.
-async fn serving(store: &Store, limits: Limits) -> (Arc<Gate>, Shutdown) {
+fn serving(store: &Store, limits: Limits) -> (Arc<Gate>, Shutdown) {
     let gate = Arc::new(Gate { now: AtomicUsize::new(0), most: AtomicUsize::new(0), open: Semaphore::new(0) });
     let mut limited = Unbound::new("/gated".into(), gated(&gate), Location::caller());
     limited.limit(|of_route| *of_route = limits);
@@ -208,7 +208,7 @@ async fn outcome_of(store: &Store, id: &str) -> Outcome {
 async fn a_full_route_keeps_its_requests_waiting_and_others_run() {
     let store = store().await;
     let limits = Limits { concurrency: Some(1), ..Limits::default() };
-    let (gate, shutdown) = serving(&store, limits).await;
+    let (gate, shutdown) = serving(&store, limits);
     for n in 0..5 {
         submit(&store, &format!("gated {n}"), "/gated", Terms::default()).await;
     }
@@ -233,7 +233,7 @@ async fn a_full_route_keeps_its_requests_waiting_and_others_run() {
 #[tokio::test(start_paused = true)]
 async fn a_request_expires_at_its_deadline_while_no_slot_is_free() {
     let store = store().await;
-    let (gate, shutdown) = serving(&store, Limits { concurrency: Some(1), ..Limits::default() }).await;
+    let (gate, shutdown) = serving(&store, Limits { concurrency: Some(1), ..Limits::default() });
     submit(&store, "runs", "/gated", Terms::default()).await;
     // The deadline of a request that runs already means nothing.
     let now = clock(Duration::ZERO).now();
@@ -257,7 +257,7 @@ async fn a_request_expires_at_its_deadline_while_no_slot_is_free() {
 async fn a_run_ends_after_the_time_of_its_route_or_of_its_caller() {
     let store = store().await;
     let limits = Limits { timeout: Some(5 * SECOND), max_attempts: Some(2), ..Limits::default() };
-    let (gate, shutdown) = serving(&store, Limits { retry_delay: Some(SECOND * 20), ..limits }).await;
+    let (gate, shutdown) = serving(&store, Limits { retry_delay: Some(SECOND * 20), ..limits });
     let begun = Instant::now();
     for (id, timeout) in [("route", None), ("caller", Some(2 * SECOND)), ("longer", Some(9 * SECOND))] {
         submit(&store, id, "/gated", Terms { timeout, ..Terms::default() }).await;

@@ -4,9 +4,12 @@
 //! All times are in microseconds since 1970: due times in the store's own time, all other times in the time of the wall
 //! clock. The numbers of states are those of [`super::states`].
 
+mod steps;
+
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection as _, Row as _};
 
+use self::steps::STEPS;
 use super::codec::json;
 use super::connect::{Connector, explained};
 use super::statement::{query, query_scalar};
@@ -22,200 +25,6 @@ const VERSION: i64 = STEPS.len() as i64;
 /// The oldest version of SQLite that this program accepts. Older versions can damage a database in WAL mode, if a
 /// second connection makes a checkpoint during a commit.
 const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
-
-/// The statements that change the schema from each version to the next version. An entry must never be edited, because
-/// existing database files were made with it.
-const STEPS: [&str; 10] =
-    [VERSION_1, VERSION_2, VERSION_3, VERSION_4, BY_ROUTE, ORIGIN, CALLERS, TOKENS, BY_OWNER, ADMIN];
-
-const VERSION_1: &str = "
-CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
--- One row, rewritten by every batch: tells whether a batch was committed.
-CREATE TABLE progress (commits INTEGER NOT NULL);
--- One row per start of a process.
-CREATE TABLE node (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, started INTEGER NOT NULL);
-
-CREATE TABLE request (
-    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, route TEXT NOT NULL, state INTEGER NOT NULL, due INTEGER NOT NULL,
-    epoch INTEGER NOT NULL, failures INTEGER NOT NULL, crashes INTEGER NOT NULL, node INTEGER, created INTEGER NOT NULL,
-    finished INTEGER,
-    CHECK ((state = 1) = (node IS NOT NULL)), CHECK ((state >= 2) = (finished IS NOT NULL))
-);
-CREATE INDEX request_due ON request (due, seq, route) WHERE state = 0;
-CREATE INDEX request_running ON request (node) WHERE state = 1;
-CREATE INDEX request_finished ON request (finished) WHERE state >= 2;
-CREATE TABLE request_body (seq INTEGER PRIMARY KEY, headers BLOB NOT NULL, body BLOB NOT NULL);
-CREATE TABLE registration (seq INTEGER PRIMARY KEY, text TEXT NOT NULL);
-CREATE TABLE outcome (seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, reason TEXT NOT NULL, result BLOB, error BLOB, detail TEXT);
-
-CREATE TABLE report (
-    seq INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, subject TEXT NOT NULL, state INTEGER NOT NULL, due INTEGER NOT NULL,
-    epoch INTEGER NOT NULL, attempt INTEGER NOT NULL, node INTEGER, created INTEGER NOT NULL, finished INTEGER, refused TEXT,
-    CHECK ((state = 1) = (node IS NOT NULL)), CHECK ((state >= 2) = (finished IS NOT NULL))
-);
-CREATE INDEX report_due ON report (due, seq) WHERE state = 0;
-CREATE INDEX report_delivering ON report (node) WHERE state = 1;
-CREATE INDEX report_finished ON report (finished) WHERE state >= 2;
-CREATE INDEX report_subject ON report (subject, seq);
-CREATE TABLE report_body (seq INTEGER PRIMARY KEY, url TEXT NOT NULL, headers BLOB NOT NULL, secret TEXT, body BLOB NOT NULL);
-CREATE TABLE attempt (
-    report INTEGER NOT NULL, n INTEGER NOT NULL, epoch INTEGER NOT NULL, started INTEGER NOT NULL, took INTEGER NOT NULL,
-    status INTEGER, error TEXT, response BLOB NOT NULL
-);
-CREATE UNIQUE INDEX attempt_of ON attempt (report, n);
-
-INSERT INTO progress (commits) VALUES (0);
-";
-
-/// The statements of version 2, which adds parked reports (state -1) and held reports (state -2).
-const VERSION_2: &str = "
-CREATE TABLE disabled (seq INTEGER PRIMARY KEY, url TEXT NOT NULL UNIQUE, since INTEGER NOT NULL, reason TEXT NOT NULL);
-ALTER TABLE report ADD COLUMN endpoint TEXT NOT NULL DEFAULT '';
--- The row of `disabled` for which the report is held.
-ALTER TABLE report ADD COLUMN held INTEGER CHECK ((state = -2) = (held IS NOT NULL));
-CREATE INDEX report_parked ON report (endpoint, due, seq) WHERE state = -1;
-CREATE INDEX report_held ON report (held, seq) WHERE state = -2;
-CREATE INDEX report_held_due ON report (due, seq) WHERE state = -2;
--- No second index: a report has few attempts, and they are found by the number of its row.
-CREATE TABLE attempt_2 (
-    report INTEGER NOT NULL, n INTEGER NOT NULL, epoch INTEGER NOT NULL, started INTEGER NOT NULL, took INTEGER NOT NULL,
-    status INTEGER, error TEXT, response BLOB NOT NULL, PRIMARY KEY (report, n)
-) WITHOUT ROWID;
-INSERT INTO attempt_2 SELECT report, n, epoch, started, took, status, error, response FROM attempt;
-DROP TABLE attempt;
-ALTER TABLE attempt_2 RENAME TO attempt;
--- The times of both clocks at the last commit.
-ALTER TABLE progress ADD COLUMN wall INTEGER;
-ALTER TABLE progress ADD COLUMN due INTEGER;
-UPDATE progress SET wall = (SELECT max(started) FROM node), due = (SELECT max(started) FROM node);
-";
-
-const VERSION_3: &str = "
--- Whether the request was cancelled while it was running.
-ALTER TABLE request ADD COLUMN cancel INTEGER NOT NULL DEFAULT 0;
--- The `webhook-id` of a report that repeats an earlier delivery. NULL: its own id.
-ALTER TABLE report_body ADD COLUMN webhook_id BLOB;
-";
-
-const VERSION_4: &str = "
--- Whether the operator chose the webhook. Earlier versions did not store that: a caller counts as the one who chose.
-ALTER TABLE report_body ADD COLUMN by_operator INTEGER NOT NULL DEFAULT 0;
-";
-
-/// The statements of version 5, which adds indexes and counters, so that no statement has to read all rows: an index
-/// finds the waiting requests of a route, and triggers count the waiting requests.
-const BY_ROUTE: &str = "
-DROP INDEX request_due;
-CREATE INDEX request_due ON request (route, due, seq) WHERE state = 0 AND crashes = 0;
--- Requests that were running when their process ended.
-CREATE INDEX request_suspect ON request (route, due, seq) WHERE state = 0 AND crashes > 0;
-CREATE INDEX report_parked_age ON report (created, seq) WHERE state = -1;
-
--- How many requests of each route wait.
-CREATE TABLE queued (route TEXT PRIMARY KEY, requests INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO queued SELECT route, count(*) FROM request WHERE state = 0 GROUP BY route;
-CREATE TRIGGER request_waits AFTER INSERT ON request WHEN new.state = 0 BEGIN
-    INSERT INTO queued SELECT new.route, 0 WHERE NOT EXISTS (SELECT 1 FROM queued WHERE route = new.route);
-    UPDATE queued SET requests = requests + 1 WHERE route = new.route;
-END;
-CREATE TRIGGER request_waits_again AFTER UPDATE OF state ON request WHEN old.state <> 0 AND new.state = 0 BEGIN
-    INSERT INTO queued SELECT new.route, 0 WHERE NOT EXISTS (SELECT 1 FROM queued WHERE route = new.route);
-    UPDATE queued SET requests = requests + 1 WHERE route = new.route;
-END;
-CREATE TRIGGER request_waits_no_more AFTER UPDATE OF state ON request WHEN old.state = 0 AND new.state <> 0 BEGIN
-    UPDATE queued SET requests = requests - 1 WHERE route = old.route;
-END;
-CREATE TRIGGER request_is_gone AFTER DELETE ON request WHEN old.state = 0 BEGIN
-    UPDATE queued SET requests = requests - 1 WHERE route = old.route;
-END;
-
--- One row: how many reports are not over and not claimed.
-CREATE TABLE waiting (reports INTEGER NOT NULL);
-INSERT INTO waiting SELECT count(*) FROM report WHERE state <= 0;
-CREATE TRIGGER report_waits AFTER INSERT ON report WHEN new.state <= 0 BEGIN
-    UPDATE waiting SET reports = reports + 1;
-END;
-CREATE TRIGGER report_waits_again AFTER UPDATE OF state ON report WHEN old.state > 0 AND new.state <= 0 BEGIN
-    UPDATE waiting SET reports = reports + 1;
-END;
-CREATE TRIGGER report_waits_no_more AFTER UPDATE OF state ON report WHEN old.state <= 0 AND new.state > 0 BEGIN
-    UPDATE waiting SET reports = reports - 1;
-END;
-CREATE TRIGGER report_is_gone AFTER DELETE ON report WHEN old.state <= 0 BEGIN
-    UPDATE waiting SET reports = reports - 1;
-END;
-";
-
-/// The statements of version 6, which renames the column `endpoint` to `origin`, because an endpoint is now a
-/// destination that the operator has configured.
-const ORIGIN: &str = "
-ALTER TABLE report RENAME COLUMN endpoint TO origin;
-";
-
-/// The statements of version 7, which stores who made a request, under which terms, and which runs did not end it.
-const CALLERS: &str = "
--- The id of the token that a request belongs to. Empty: the caller needed no token.
-ALTER TABLE request ADD COLUMN owner TEXT NOT NULL DEFAULT '';
-ALTER TABLE request ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
--- Until when the first run must begin, in the store's own time.
-ALTER TABLE request ADD COLUMN deadline INTEGER;
--- The longest time that a run may take, in microseconds, if it is shorter than the limit of the route.
-ALTER TABLE request ADD COLUMN timeout INTEGER;
--- What the caller brought in headers, as JSON.
-ALTER TABLE request ADD COLUMN extras TEXT;
--- When the last run began.
-ALTER TABLE request ADD COLUMN started INTEGER;
-CREATE INDEX request_of ON request (owner, route, seq);
--- The runs that did not end their request.
-CREATE TABLE run (
-    request INTEGER NOT NULL, epoch INTEGER NOT NULL, started INTEGER NOT NULL, ended INTEGER NOT NULL, end TEXT NOT NULL,
-    detail TEXT, PRIMARY KEY (request, epoch)
-) WITHOUT ROWID;
-CREATE TABLE idempotency (
-    owner TEXT NOT NULL, route TEXT NOT NULL, key TEXT NOT NULL, request INTEGER NOT NULL, digest BLOB NOT NULL,
-    PRIMARY KEY (owner, route, key)
-) WITHOUT ROWID;
-CREATE INDEX idempotency_of ON idempotency (request);
-";
-
-/// The statements of version 8, which adds the tokens of callers and the audit.
-const TOKENS: &str = "
-CREATE TABLE token (
-    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, hash BLOB NOT NULL, terms TEXT NOT NULL,
-    created INTEGER NOT NULL, expires INTEGER, revoked INTEGER
-);
-CREATE UNIQUE INDEX token_name ON token (name) WHERE revoked IS NULL;
-CREATE INDEX token_revoked ON token (revoked) WHERE revoked IS NOT NULL;
--- When each token was last used. Tokens of the settings have no row in `token`.
-CREATE TABLE token_use (id TEXT PRIMARY KEY, used INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE audit (
-    seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL, subject TEXT NOT NULL,
-    detail TEXT NOT NULL
-);
-CREATE INDEX audit_at ON audit (at);
-";
-
-/// The statements that let a claim find the waiting requests of each owner, and a purge the ended requests of each
-/// route.
-const BY_OWNER: &str = "
--- Whether the request is due later. Such a request is not in the index of those that can be claimed. So each owner in that
--- index has a request that is due. The first claim after the request is due sets the column to 0.
-ALTER TABLE request ADD COLUMN later INTEGER NOT NULL DEFAULT 0;
-UPDATE request SET later = 1 WHERE state = 0;
-DROP INDEX request_due;
-CREATE INDEX request_due ON request (route, owner, priority DESC, due, seq) WHERE state = 0 AND crashes = 0 AND later = 0;
-CREATE INDEX request_later ON request (route, due, seq) WHERE state = 0 AND crashes = 0 AND later = 1;
--- Requests whose first run must begin in time.
-CREATE INDEX request_deadline ON request (deadline, seq) WHERE state = 0 AND failures = 0 AND crashes = 0
-    AND deadline IS NOT NULL;
-DROP INDEX request_finished;
-CREATE INDEX request_finished ON request (route, finished, seq) WHERE state >= 2;
-";
-
-/// The statements of version 10, which lets operators disable URLs and origins.
-const ADMIN: &str = "
-ALTER TABLE disabled ADD COLUMN by_operator INTEGER NOT NULL DEFAULT 0;
-";
 
 /// Checks whether this program may use the database file. Does not change the file.
 pub(super) async fn check(connector: &Connector) -> Result<(), OpenError> {
@@ -305,6 +114,7 @@ fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::steps::{VERSION_1, VERSION_2};
     use super::*;
     use crate::{Cancelled, Durability, Location, Options, Replayed, Store};
     use postback_wire::id::{NodeId, RequestId};

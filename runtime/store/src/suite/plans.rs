@@ -124,10 +124,11 @@ fn unseen(seen: &BTreeSet<String>) -> Vec<String> {
         {
             problems.push(format!("{file} makes statements behind the back of statement.rs"));
         }
-        // The migrations are in the part of `schema.rs` before `async fn check`. This part is left out, because a
-        // migration runs only once.
-        let text = if file.ends_with("/schema.rs") { text.split("async fn check(").nth(1).unwrap() } else { &text };
-        for literal in literals(text).filter(|literal| is_statement(literal)) {
+        // A migration runs only once.
+        if file.ends_with("/schema/steps.rs") {
+            continue;
+        }
+        for literal in literals(&text).filter(|literal| is_statement(literal)) {
             let parts: Vec<String> = states::spelled(&literal).split("$rows").map(plain).collect();
             let is_seen = seen.iter().any(|sql| parts.iter().all(|part| sql.contains(part.as_str())));
             if !is_seen {
