@@ -18,8 +18,9 @@ use crate::support::Server;
 /// The longest time in which a bystander must have its outcome while the server is attacked. It is far above what the
 /// server needs, because the tests share the machine.
 const SERVED_WITHIN: Duration = Duration::from_secs(20);
-/// The most bytes of one attack that the server reads of a connection, as far as the kernel's buffers show it.
-const MOST_READ: usize = 4 << 20;
+/// The most bytes that the server reads of a connection whose head it does not accept: 32 MiB, and what the buffers of
+/// the kernel hold.
+const MOST_READ: usize = 48 << 20;
 /// The most memory that an attack may cost, in MiB.
 const MOST_MIB: u64 = 64;
 

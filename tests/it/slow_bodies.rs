@@ -177,7 +177,7 @@ async fn credentials_are_not_kept_and_every_run_has_the_same_headers() {
         let post =
             post.header("x-api-key", "s3cret").header("authorization", "s3cret").header("x-auth-token", "s3cret");
         let post =
-            post.header("idempotency-key", "k-1").header("x-a", "1").header("x-a", "2").header("cookie", "s3cret");
+            post.header("x-idempotency-key", "k-1").header("x-a", "1").header("x-a", "2").header("cookie", "s3cret");
         let answer: serde_json::Value = post.send().await.unwrap().json().await.unwrap();
         answer["id"].as_str().unwrap().to_owned()
     };
@@ -191,7 +191,7 @@ async fn credentials_are_not_kept_and_every_run_has_the_same_headers() {
     let second = server.settled("/headers", &second).await["result"].clone();
     let lines = |of: &serde_json::Value| -> Vec<String> { serde_json::from_value(of.clone()).unwrap() };
     let mut headers = (lines(&first), lines(&second));
-    for kept in ["idempotency-key: k-1", "x-a: 1", "x-a: 2", "content-type: application/json"] {
+    for kept in ["x-idempotency-key: k-1", "x-a: 1", "x-a: 2", "content-type: application/json"] {
         assert!(headers.0.iter().any(|line| line == kept), "{:?} lacks {kept}", headers.0);
     }
     assert!(!headers.0.iter().any(|line| line.contains("s3cret")), "{:?}", headers.0);

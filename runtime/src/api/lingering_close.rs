@@ -22,9 +22,9 @@ pub(super) const MAX_TIME: Duration = Duration::from_secs(30);
 pub(super) const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// The largest number of bytes that the server reads and drops at the end of a connection.
 pub(super) const MAX_BYTES: usize = 256 << 20;
-/// The largest number of bytes that the server reads and drops at the end of a connection if they belong to a head that
-/// the server has refused. No head is that large, so these bytes are a flood.
-const MAX_HEAD_BYTES: usize = 1 << 20;
+/// The largest number of bytes that the server reads and drops at the end of a connection if no head was accepted before
+/// them. A client that sends a wrong head and a body gets its answer; a flood of headers is cut off.
+const MAX_HEAD_BYTES: usize = 32 << 20;
 /// The largest number of bytes that the server reads at once when it drops the client's bytes at the end of a
 /// connection.
 const PIECE: usize = 16 << 10;
