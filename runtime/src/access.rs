@@ -133,6 +133,10 @@ impl Access {
         let access = Self::new(options, clock);
         let records = store.tokens().await.map_err(StartError::Store)?;
         records.iter().filter_map(manage::known).for_each(|token| access.add(token));
+        // A token that this version cannot read is a token, too: without it the server would be open to all.
+        if !records.is_empty() {
+            access.has_tokens.store(true, Ordering::Release);
+        }
         if access.needs_tokens() || options.auth == Auth::None || listen.ip().to_canonical().is_loopback() {
             Ok(Arc::new(access))
         } else {
@@ -194,6 +198,15 @@ impl Access {
         let token = self.registry.find(presented(headers)?, now)?;
         token.used(now);
         Ok(Caller { token: Some(token) })
+    }
+
+    /// Whether a caller that was let in before would be let in again: its token was neither revoked, nor replaced, and
+    /// has not expired.
+    pub(crate) fn is_still_valid(&self, caller: &Caller) -> bool {
+        let Some(token) = &caller.token else { return !self.needs_tokens() };
+        self.registry
+            .get(&token.id)
+            .is_some_and(|now| now.hash == token.hash && now.revoked.is_none() && !now.is_expired(self.clock.now()))
     }
 
     /// Counts a call against the rate of its token. `None`: the token has no rate.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::handler::{Route, Run};
 use crate::poster::{Registered, RequestEnd};
-use postback_store::{Cancelled, Error, Store};
+use postback_store::{Cancelled, Error, Store, Summary};
 use postback_wire::id::RequestId;
 use postback_wire::report::Outcome;
 use postback_wire::time::Clock;
@@ -22,8 +22,17 @@ pub(crate) async fn cancel(
 ) -> Result<Cancelled, Error> {
     let mut end = None;
     let asked = match route {
-        Some(route) => ask_for_webhooks(store, route, id).await?,
-        None => None,
+        // The handler reads the payload when it is asked. So it is asked only for those who may cancel the request.
+        Some(route) if route.attribute.is_some() => {
+            let summary = store.summary(id).await?;
+            let is_theirs =
+                |summary: &Summary| summary.route == path && owner.is_none_or(|owner| *owner == *summary.owner);
+            if !summary.as_ref().is_some_and(is_theirs) {
+                return Ok(Cancelled::Unknown);
+            }
+            ask_for_webhooks(store, route, id).await?
+        }
+        _ => None,
     };
     let cancelled = store.cancel(id, path, owner, |registration, extras| {
         let outcome = Outcome::cancelled(clock.now());
@@ -44,9 +53,6 @@ pub(crate) async fn cancel(
 /// the webhooks, but a cancelled request never runs. Returns `None` if the store already has the webhooks of the
 /// request, or if the handler cannot be asked.
 async fn ask_for_webhooks(store: &Store, route: &Arc<Route>, id: &RequestId) -> Result<Option<Registered>, Error> {
-    if route.attribute.is_none() {
-        return Ok(None);
-    }
     let Some((headers, body)) = store.unregistered(id, &route.path).await? else { return Ok(None) };
     let (route, run) = (Arc::clone(route), Run::of(id.clone(), Arc::new(headers), body));
     // The expressions in the attribute `#[async_handler]` are user code and may block the thread. So these expressions

@@ -37,7 +37,7 @@ pub(crate) struct Problem {
     code: Code,
     detail: String,
     /// The value of the header `retry-after`, in seconds.
-    retry_after: Option<u16>,
+    retry_after: Option<u32>,
     /// More headers of the answer, such as what the route accepts.
     headers: Vec<(HeaderName, HeaderValue)>,
     /// More members of the problem document, such as the name of the wrong header.
@@ -52,7 +52,7 @@ impl Problem {
     }
 
     /// Sets the header `retry-after`: the number of seconds after which the client may try again.
-    pub(crate) fn retry_after(mut self, seconds: u16) -> Self {
+    pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
         self
     }

@@ -1,5 +1,7 @@
 //! Who may use the API: tokens, their scopes, routes, rates and bounds; the names of the server; pages of other sites.
 
+mod edges;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 

@@ -96,7 +96,7 @@ impl Problem {
     pub(super) fn too_often(wait: Duration) -> Self {
         let detail = "too many calls without a valid token came from this address; try again later, with the token";
         let seconds = u16::try_from(wait.as_secs().saturating_add(1)).unwrap_or(u16::MAX);
-        Self(problem::Problem::new(Code::RateLimited, detail).retry_after(seconds))
+        Self(problem::Problem::new(Code::RateLimited, detail).retry_after(seconds.into()))
     }
 
     pub(super) fn internal() -> Self {

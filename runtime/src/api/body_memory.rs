@@ -90,6 +90,14 @@ struct Pool {
     next_look: Instant,
 }
 
+/// Memory of a pool that will be free soon.
+#[derive(Clone, Copy)]
+struct Coming {
+    /// Whether the pool is that of small bodies.
+    small: bool,
+    bytes: usize,
+}
+
 /// A body that the server is reading, or a body that the server has read and the store has not stored yet.
 struct Reading {
     held: usize,
@@ -97,7 +105,9 @@ struct Reading {
     /// If true, the client need not send bytes at the moment, because the body waits for memory or has arrived
     /// completely.
     paused: bool,
-    cut_off: bool,
+    /// The memory that others expect of this body, if the server has refused it. The body may have moved to the other
+    /// pool since then.
+    cut_off: Option<Coming>,
     /// Notified when the server refuses this body to free its memory for other bodies.
     gives_way: Arc<Notify>,
 }
@@ -175,7 +185,7 @@ impl BodyMemory {
             held: 0,
             rate: MinRate::start(now),
             paused: false,
-            cut_off: false,
+            cut_off: None,
             gives_way: Arc::clone(&gives_way),
         };
         let key = self.lock().bodies.insert(reading);
@@ -278,7 +288,7 @@ impl Pools {
             reading.is_small() == small
                 && reading.held > 0
                 && !reading.paused
-                && !reading.cut_off
+                && reading.cut_off.is_none()
                 && reading.rate.is_slow(now)
         };
         let slow = self.bodies.iter_mut().map(|(_, reading)| reading).filter(|reading| gives_way(reading));
@@ -288,7 +298,7 @@ impl Pools {
             if pool.free + pool.coming >= wanted {
                 break;
             }
-            reading.cut_off = true;
+            reading.cut_off = Some(Coming { small, bytes: reading.held });
             pool.coming += reading.held;
             reading.gives_way.notify_one();
             metrics::counter!(metric::BODIES_CUT_OFF, "reason" => "gave_way").increment(1);
@@ -299,8 +309,9 @@ impl Pools {
         let Some(reading) = self.bodies.try_remove(key) else { return };
         let pool = if reading.is_small() { &mut self.small } else { &mut self.large };
         pool.free += reading.held;
-        if reading.cut_off {
-            pool.coming = pool.coming.saturating_sub(reading.held);
+        if let Some(Coming { small, bytes }) = reading.cut_off {
+            let pool = if small { &mut self.small } else { &mut self.large };
+            pool.coming = pool.coming.saturating_sub(bytes);
         }
     }
 }

@@ -88,7 +88,10 @@ async fn route(router: Router, mut head: Parts, body: RequestBody) -> Response {
 /// hyper does this only on HTTP/1.
 fn without_body(response: &mut Response) {
     let body = std::mem::take(response.body_mut());
-    if let (Some(length), false) = (body.size_hint().exact(), response.status() == StatusCode::NO_CONTENT) {
+    let length = body.size_hint().exact().filter(|_| response.status() != StatusCode::NO_CONTENT);
+    // A route may have dropped a body whose length is not known, such as a stream of events. Then the length seems to be
+    // zero.
+    if let Some(length) = length.filter(|length| *length > 0) {
         response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| length.into());
     }
 }

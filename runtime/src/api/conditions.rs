@@ -36,10 +36,12 @@ impl Tag {
 
     /// Returns the copy that the first listed tag of this result names. Returns `None` if no tag of this result is
     /// listed. An asterisk stands for the result that is not compressed.
-    fn listed(&self, list: &str) -> Option<Held> {
+    ///
+    /// A weak tag, which begins with `W/`, is a tag of this result only if `weakly` is true.
+    fn listed(&self, list: &str, weakly: bool) -> Option<Held> {
         let known = [None, Some(Coding::Gzip), Some(Coding::Zstd)].map(|coding| (Held { coding }, self.text(coding)));
         list.split(',').map(str::trim).find_map(|tag| {
-            let tag = tag.strip_prefix("W/").unwrap_or(tag);
+            let tag = tag.strip_prefix("W/").filter(|_| weakly).unwrap_or(tag);
             let is_it = |(_, text): &&(Held, String)| tag == text;
             if tag == "*" { Some(Held { coding: None }) } else { known.iter().find(is_it).map(|(held, _)| *held) }
         })
@@ -96,10 +98,10 @@ impl Conditions {
 
     /// Decides what the client gets of a result with this tag and this length in bytes.
     pub(super) fn judge(&self, tag: &Tag, length: usize) -> Answer {
-        if self.matches.as_ref().is_some_and(|list| tag.listed(list).is_none()) {
+        if self.matches.as_ref().is_some_and(|list| tag.listed(list, false).is_none()) {
             return Answer::Failed;
         }
-        if let Some(held) = self.none_match.as_ref().and_then(|list| tag.listed(list)) {
+        if let Some(held) = self.none_match.as_ref().and_then(|list| tag.listed(list, true)) {
             return Answer::NotModified(held);
         }
         // Parts are not compressed, so only the tag of the plain result shows that the client has a part of the same

@@ -87,7 +87,7 @@ pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, mut request: Request)
     let head = request.into_parts().0;
     let text = head.uri.path().rsplit('/').nth(1).unwrap_or_default();
     let last = last_event(&head.headers, head.uri.query().unwrap_or_default());
-    let answer = answer(api, (&route, &caller), (connection, party), text, last).await;
+    let answer = answer(api, &route, caller, (connection, party), text, last).await;
     answer.unwrap_or_else(|problem| problem.respond(form))
 }
 
@@ -104,7 +104,8 @@ fn last_event(headers: &HeaderMap, query: &str) -> Option<Key> {
 
 async fn answer(
     api: Arc<Api>,
-    (route, caller): (&Route, &Caller),
+    route: &Route,
+    caller: Caller,
     (connection, party): (Option<Arc<Connection>>, Party),
     text: &str,
     last: Option<Key>,
@@ -134,6 +135,7 @@ async fn answer(
     let first = Some(frames::retry(RETRY));
     let stream = Stream {
         api,
+        caller,
         id,
         watch,
         slot,
@@ -168,6 +170,8 @@ async fn read(api: &Api, id: &RequestId) -> Result<Option<Timeline>, Error> {
 /// An open event stream.
 struct Stream {
     api: Arc<Api>,
+    /// Who reads. The stream ends soon after the token of the caller is no longer valid.
+    caller: Caller,
     id: RequestId,
     watch: Arc<Watch>,
     slot: Arc<AnswerSlot>,
@@ -207,11 +211,17 @@ impl Stream {
                 return Some((Err(AnswerError::TooSlow), self));
             }
             if let Some(change) = &mut self.change {
-                tokio::select! {
+                let is_idle = tokio::select! {
                     biased;
                     () = self.api.shutdown.stopping() => return Some(self.stop()),
-                    () = change => {}
-                    () = tokio::time::sleep(COMMENT_EVERY) => return Some(self.say(COMMENT)),
+                    () = change => false,
+                    () = tokio::time::sleep(COMMENT_EVERY) => true,
+                };
+                if !self.api.access.is_still_valid(&self.caller) {
+                    return None;
+                }
+                if is_idle {
+                    return Some(self.say(COMMENT));
                 }
             }
             // The change is watched before the request is read, so that no change is missed.

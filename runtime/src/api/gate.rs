@@ -10,17 +10,21 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::header::{HOST, HeaderName, WWW_AUTHENTICATE};
+use http::header::{HOST, HeaderName, ORIGIN, WWW_AUTHENTICATE};
+use http::uri::Authority;
 use http::{Extensions, HeaderValue, Version};
 
 use super::head;
 use super::problem::{Code, Form, Problem};
-use crate::access::{Access, Caller, ClientAddress, Denied, Left, Scope, Unauthenticated};
+use crate::access::{Access, Auth, Caller, ClientAddress, Denied, Left, Options, Scope, Unauthenticated};
 use postback_wire::names::metric;
 
 /// The path below which the operator's API and the pages are. They have checks of their own, and no token of a caller
 /// opens them.
 const OF_OPERATOR: &str = "/_postback";
+/// What the page of another site is told.
+const OF_OTHER_PAGE: &str = "a page of another site may not call a server that asks for no token; add its origin to \
+                             server.cors_origins, or make a token with `tokens new NAME`";
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
@@ -93,6 +97,9 @@ fn check(access: &Access, request: &mut Request) -> Result<Option<Left>, Box<Ref
     if needs_all_routes && caller.token.as_ref().is_some_and(|token| !token.terms.routes.is_empty()) {
         return Err(denied(Denied::Route, "/metrics").into());
     }
+    if caller.token.is_none() && options.auth == Auth::Tokens && is_of_other_page(&options, request) {
+        return Err(Problem::new(Code::Forbidden, OF_OTHER_PAGE).into());
+    }
     let left = access.count(&caller);
     if let Some(left) = left.filter(|left| left.refused_for.is_some()) {
         metrics::counter!(metric::CALLS_OVER_RATE).increment(1);
@@ -102,6 +109,17 @@ fn check(access: &Access, request: &mut Request) -> Result<Option<Left>, Box<Ref
     }
     request.extensions_mut().insert(caller);
     Ok(left)
+}
+
+/// Whether a page of another site makes this call, and changes something by it. A browser sends such calls without
+/// asking first if they look like those of a form. As long as no token is needed, nothing else would stop them.
+fn is_of_other_page(options: &Options, request: &Request) -> bool {
+    let Some(origin) = request.headers().get(ORIGIN).filter(|_| !request.method().is_safe()) else { return false };
+    let host = request.uri().authority().map(Authority::as_str);
+    let host = host.or_else(|| request.headers().get(HOST)?.to_str().ok());
+    let page = origin.to_str().ok().and_then(|origin| Some(origin.split_once("://")?.1));
+    let is_own = page.is_some_and(|page| host.is_some_and(|host| page.eq_ignore_ascii_case(host)));
+    !is_own && !options.cors_origins.contains(origin)
 }
 
 /// Returns who makes a call, if the caller may do this with requests of this route.
@@ -173,7 +191,7 @@ fn denied(why: Denied, route: &str) -> Problem {
 /// Makes the answer to a caller that has called too often, and should wait.
 fn too_many(what: impl Into<String>, wait: Duration) -> Problem {
     let seconds = whole_seconds(wait).max(1);
-    Problem::new(Code::RateLimited, what).retry_after(u16::try_from(seconds).unwrap_or(u16::MAX))
+    Problem::new(Code::RateLimited, what).retry_after(u32::try_from(seconds).unwrap_or(u32::MAX))
 }
 
 /// Returns a time in seconds, rounded up.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_RANGE, ETAG};
+use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_RANGE, ETAG, VARY};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::coding::Coding;
@@ -119,6 +119,7 @@ async fn send(api: &Api, asked: Asked, id: RequestId, end: &EndSummary, result: 
 /// Adds the headers that a client needs to ask again.
 fn describe(headers: &mut HeaderMap, tag: &Tag, coding: Option<Coding>) {
     set(headers, ETAG, tag.header(coding));
+    headers.entry(VARY).or_insert(HeaderValue::from_static("accept-encoding"));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     // A cache may keep the result for its own client, and asks each time whether the request is still stored.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));

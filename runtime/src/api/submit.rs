@@ -56,19 +56,27 @@ async fn accept(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let preference = Preference::of(&headers);
+    let mut preference = Preference::of(&headers);
+    // The outcome is for callers that may read it.
+    let may_read = caller.permits(Scope::Read, &route.path).is_ok();
+    if !may_read && preference.wait.take().is_some() {
+        preference.respond_async = true;
+    }
     let reader = (preference != Preference::default()).then(|| Reader::of_post(connection, &headers));
     let (id, watch) = read_and_store(api, (route, caller), headers, body).await?;
     let Some(reader) = reader else { return Ok(accepted(&id)) };
     // The request is stored already. So if the state of the request cannot be read, the server must not send an error
     // answer, because the client would conclude that the request was not accepted.
     let summary =
-        status::wait(api, &id, &watch, preference.wait.unwrap_or_default(), |_| true).await.unwrap_or_default();
+        status::wait(api, &id, &watch, preference.wait.unwrap_or_default(), |_| may_read).await.unwrap_or_default();
     let finished = match &summary {
-        Some(summary) if summary.is_settled() => status::answer_with(api, reader, &id, summary, None).await.ok(),
+        Some(summary) if summary.is_settled() && may_read => {
+            status::answer_with(api, reader, &id, summary, None).await.ok()
+        }
         _ => None,
     };
-    let mut response = finished.unwrap_or_else(|| pending(&location(route, &id), &id, summary.as_ref()));
+    let mut response =
+        finished.unwrap_or_else(|| pending(&location(route, &id), &id, summary.as_ref().filter(|_| may_read)));
     applied(&mut response, preference);
     Ok(response)
 }
