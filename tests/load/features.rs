@@ -49,8 +49,11 @@ pub(crate) fn run(options: &Options) -> bool {
     let play = |load: &Arc<Load>, time| runtime.block_on(load.round(Kind::RoundTrip, options.in_flight.into(), time));
     play(&sides[0].load, WARM_UP);
     play(&sides[4].load, WARM_UP);
-    for _ in 0..options.rounds {
-        for side in &mut sides {
+    let number = sides.len();
+    for turn in 0..usize::from(options.rounds) {
+        // Each side is the first one of some turns, so that no side always runs beside the same other load.
+        for at in 0..number {
+            let side = &mut sides[(turn + at) % number];
             let before = processor_time(side.process);
             let round = play(&side.load, options.round());
             let used = processor_time(side.process).saturating_sub(before);
