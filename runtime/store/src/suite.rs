@@ -179,6 +179,7 @@ suite! {
         an_owner_has_no_more_waiting_requests_than_it_may,
         no_more_bytes_wait_than_may,
         what_waits_is_counted_whatever_becomes_of_it,
+        what_is_put_back_and_claimed_in_one_batch_is_counted_once,
         a_route_has_bounds_of_its_own;
     parked:
         per_origin_claim_is_fair,

@@ -40,6 +40,14 @@ impl Operation for ReleaseRequest {
         local.handoff.request_waits(route.as_deref(), self.due.unwrap_or(now));
     }
 
+    /// Counts the request as waiting. This comes before the claims of the same batch are counted, because one of them
+    /// may have claimed the request again.
+    fn committed(&self, answer: &Settled, local: &Local) {
+        if *answer == Settled::Current {
+            local.backlog.released(&self.claim.id);
+        }
+    }
+
     fn changes(&self, answer: &Settled, changes: &mut Vec<Change>) {
         if *answer == Settled::Current {
             changes.push(Change::request(&self.claim.id, RequestStatus::Queued));
@@ -51,7 +59,6 @@ impl Operation for ReleaseRequest {
     }
 
     fn announce(self, local: &Local, _: &mut Untaken) {
-        local.backlog.released(&self.claim.id);
         local.wake.watches.changed(&self.claim.id);
         local.wake.cancels.over(&self.claim);
         local.wake.requests.notify_one();

@@ -11,8 +11,9 @@ use super::faults::Fault;
 use super::world::{ROUTE, World, attach, current, id, submit};
 use crate::backlog::Count;
 use crate::error::Bound;
+use crate::overview::RequestStatus;
 use crate::record::{NewRequest, Submitted};
-use crate::{Cancelled, Error, OwnerLimits, Store};
+use crate::{Cancelled, Change, Error, Heard, OwnerLimits, Store};
 use postback_wire::report::Outcome;
 
 fn sized(world: &World, name: &str, bytes: usize) -> NewRequest {
@@ -219,4 +220,37 @@ pub(super) async fn what_waits_is_counted_whatever_becomes_of_it(world: World) {
     assert!(matches!(store.submit(sized(&world, "bad", 9)).await, Err(Error::Unwritable(_))));
     assert_eq!(store.backlog().count().rows, 4);
     assert_eq!(store.backlog().running(), 0);
+}
+
+pub(super) async fn what_is_put_back_and_claimed_in_one_batch_is_counted_once(world: World) {
+    let (store, faults) = world.open_faulty().await;
+    attach(&store);
+    submit(&store, NewRequest { owner: "a".into(), ..world.request("r") }).await;
+    let mut feed = store.feed();
+    let claim = store.claim_requests(1).await.unwrap().rows.remove(0).claim;
+    faults.hold();
+    store.post(vec![world.report("x")]).unwrap();
+    faults.held().await;
+    // The claim comes first, and still gets the request that the later operation of the same batch puts back.
+    let mut claimed = Box::pin(store.claim_requests(1));
+    assert!(claimed.as_mut().now_or_never().is_none());
+    let mut put_back = Box::pin(store.put_back_request(claim));
+    assert!(put_back.as_mut().now_or_never().is_none());
+    faults.release();
+    current(put_back.await);
+    let again = claimed.await.unwrap().rows.remove(0);
+    assert_eq!((again.claim.epoch, faults.sizes().last()), (2, Some(&2)));
+    store.barrier().await.unwrap();
+    let mut told = Vec::new();
+    while let Some(Some(Heard::Change(change))) = feed.next().now_or_never() {
+        if let Change::Request { status, .. } = change {
+            told.push(status);
+        }
+    }
+    assert_eq!(told, [RequestStatus::Running, RequestStatus::Queued, RequestStatus::Running]);
+    agrees(&store, 0, 0).await;
+    assert_eq!((store.backlog().running(), store.backlog().count_of_owner("a")), (1, Count::default()));
+    current(store.put_back_request(again.claim).await);
+    agrees(&store, 1, 2).await;
+    assert_eq!((store.backlog().running(), store.backlog().count_of_owner("a")), (0, Count { rows: 1, bytes: 2 }));
 }

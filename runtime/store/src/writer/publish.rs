@@ -48,16 +48,17 @@ impl Shared {
     /// Updates the data that this process keeps in memory, one stage after the other, in the order in which a backend
     /// applies the operations. If a batch first disables and then enables a URL, the URL is enabled in memory, too.
     fn committed(&self, entries: &[Entry], replies: &[Reply]) {
+        let is_heard = self.local.changes.is_heard();
+        let mut changes = Vec::new();
         for stage in Stage::IN_ORDER {
             for (entry, reply) in entries.iter().zip(replies).filter(|(entry, _)| entry.op.stage() == stage) {
                 entry.op.committed(reply, &self.local);
+                if is_heard {
+                    entry.op.changes(reply, &mut changes);
+                }
             }
         }
-        if self.local.changes.is_heard() {
-            let mut changes = Vec::new();
-            for (entry, reply) in entries.iter().zip(replies) {
-                entry.op.changes(reply, &mut changes);
-            }
+        if is_heard {
             self.local.changes.send(changes);
         }
     }
