@@ -110,6 +110,24 @@ async fn the_ids_of_callers_are_taken_where_the_operator_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_request_gets_its_id_while_the_queue_is_full() {
+    let server = Server::start("[server]\naccept_ids = true\n[worker]\nconcurrency = 1\nmax_queued = 1\n");
+    let blocker = server.submit("/gated", json!({"gate": "gate"})).await;
+    server.running("/gated", &blocker).await;
+    let (id, key) = (("x-request-id", "job-7"), ("idempotency-key", "k"));
+    assert_eq!(accepted(&server, "/echo", &json!(1), &[id, key]).await, "job-7");
+    for new in [&[][..], &[("x-request-id", "job-8")], &[("idempotency-key", "other")]] {
+        let (status, problem) = refused(&server, "/echo", &json!(1), new).await;
+        assert_eq!((status, &problem["code"]), (503, &"queue_full".into()), "{new:?}");
+    }
+    assert_eq!(accepted(&server, "/echo", &json!(1), &[id]).await, "job-7");
+    assert_eq!(accepted(&server, "/echo", &json!(1), &[key]).await, "job-7");
+    for (headers, code) in [(&[id], "id_taken"), (&[key], "idempotency_key_reused")] {
+        assert_eq!(refused(&server, "/echo", &json!(2), headers).await.1["code"], code);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_callers_webhook_is_told_beside_the_operators_and_unsigned() {
     let (own, callers) = (Receiver::start(), Receiver::start());
     let secrets = format!("secrets = [{:?}]\n", crate::support::SECRET);

@@ -111,13 +111,14 @@ async fn read_and_store(
         kept.remove(CONTENT_ENCODING);
         kept.insert(CONTENT_LENGTH, body.len().into());
     }
-    let id = id.unwrap_or_else(RequestId::generate);
+    let (chosen_id, id) = (id.is_some(), id.unwrap_or_else(RequestId::generate));
     let run = Run::of(id.clone(), Arc::new(kept), body);
     let (Checked { run, asked, digest }, share) = api.checks.check(route, run, key.is_some(), share).await?;
     let registration =
         asked.map(|asked| webhook_check::check(&asked, route, caller, &api.guard)).transpose()?.flatten();
     let watch = api.store.watch(&id);
     let new = NewRequest {
+        chosen_id,
         headers: Arc::unwrap_or_clone(run.headers),
         registration,
         owner,

@@ -17,7 +17,7 @@ use crate::handoff::Waiting;
 use crate::list::{Cursor, ListFilter, Page};
 use crate::ops::{Op, Reply};
 use crate::overview::Lists;
-use crate::record::{Counts, DeliveryRecord, Disabled, Owner, RequestRecord};
+use crate::record::{Counts, DeliveryRecord, Disabled, NewRequest, Owner, RequestRecord, Submitted};
 use crate::summary::{Member, Summary};
 use crate::timeline::Timeline;
 use crate::tokens::TokenRecord;
@@ -50,6 +50,9 @@ pub(crate) trait Backend: Send {
 /// batch.
 pub(crate) trait Reader: Lists {
     fn request<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<RequestRecord>, Cause>>;
+    /// Returns the answer to a request that was accepted before: a request with the same id, or with the same
+    /// idempotency key. `None`: no such request was accepted.
+    fn accepted<'a>(&'a self, request: &'a NewRequest) -> BoxFuture<'a, Result<Option<Submitted>, Cause>>;
     fn summary<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Summary>, Cause>>;
     fn timeline<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Timeline>, Cause>>;
     fn piece<'a>(

@@ -36,7 +36,7 @@ use crate::list::{Cursor, ListFilter, Page};
 use crate::operation::Stage;
 use crate::ops::{Op, Reply};
 use crate::quota::{Quota, Quotas};
-use crate::record::{Counts, DeliveryRecord, Disabled, Owner, RequestRecord};
+use crate::record::{Counts, DeliveryRecord, Disabled, NewRequest, Owner, RequestRecord, Submitted};
 use crate::share::Turns;
 use crate::summary::{Member, Summary};
 use crate::timeline::Timeline;
@@ -161,6 +161,10 @@ impl Backend for Memory {
 impl Reader for Memory {
     fn request<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<RequestRecord>, Cause>> {
         ready(Ok(self.lock().request(id))).boxed()
+    }
+
+    fn accepted<'a>(&'a self, request: &'a NewRequest) -> BoxFuture<'a, Result<Option<Submitted>, Cause>> {
+        ready(Ok(self.lock().accepted(request))).boxed()
     }
 
     fn summary<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Summary>, Cause>> {

@@ -53,6 +53,8 @@ impl Next {
 #[derive(Clone)]
 pub struct NewRequest {
     pub id: RequestId,
+    /// Whether the caller has chosen the id. If so, an earlier request may have the same id.
+    pub chosen_id: bool,
     pub route: String,
     pub headers: HeaderMap,
     pub body: Bytes,
@@ -75,6 +77,7 @@ impl NewRequest {
     pub fn new(id: RequestId, route: impl Into<String>, body: impl Into<Bytes>, created: Timestamp) -> Self {
         Self {
             id,
+            chosen_id: false,
             route: route.into(),
             headers: HeaderMap::new(),
             body: body.into(),
@@ -87,10 +90,22 @@ impl NewRequest {
         }
     }
 
+    /// Returns what tells that an earlier request is the same as this one. `None`: no earlier request can be, because the
+    /// request has a new id and no idempotency key.
+    pub(crate) fn identity(&self) -> Option<Self> {
+        let Self { id, chosen_id, route, body, created, owner, idempotency, .. } = self;
+        (*chosen_id || idempotency.is_some()).then(|| Self {
+            chosen_id: *chosen_id,
+            owner: owner.clone(),
+            idempotency: idempotency.clone(),
+            ..Self::new(id.clone(), route.as_str(), body.clone(), *created)
+        })
+    }
+
     /// Returns this new request as a claimed request. The request has no failures and no crashes, because it was never
     /// run before.
     pub fn claimed(self, epoch: u32) -> ClaimedRequest {
-        let Self { id, route, headers, body, created, registration, owner, terms, extras, idempotency: _ } = self;
+        let Self { id, route, headers, body, created, registration, owner, terms, extras, .. } = self;
         ClaimedRequest {
             claim: Claim { id, epoch },
             route,

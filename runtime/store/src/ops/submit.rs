@@ -102,7 +102,21 @@ impl Store {
 
     /// Accepts a request as [`submit`](Self::submit) does, but refuses the request if its owner has too many waiting
     /// requests already.
+    ///
+    /// A request that was accepted before is not refused: its caller gets the answer that it gets at other times.
     pub async fn submit_within(&self, request: NewRequest, limits: OwnerLimits) -> Result<Submitted, Error> {
+        let identity = request.identity();
+        match (self.submit_new(request, limits).await, identity) {
+            (Err(error @ (Error::Refused(_) | Error::Full)), Some(identity)) => {
+                // If the store cannot read, the caller gets the refusal, which is true as well.
+                let accepted = self.reader()?.accepted(&identity).await.unwrap_or_default();
+                accepted.ok_or(error)
+            }
+            (answer, _) => answer,
+        }
+    }
+
+    async fn submit_new(&self, request: NewRequest, limits: OwnerLimits) -> Result<Submitted, Error> {
         self.0.shared.space.check().map_err(Error::Refused)?;
         let bytes = stored_bytes(&request.headers, &request.body);
         let backlog = &self.0.shared.local.backlog;

@@ -1,9 +1,9 @@
-//! Idempotency keys: which of them are taken, and by which request.
+//! Which requests were accepted before: the ids and the idempotency keys that are taken, and by which request.
 
 use std::collections::HashMap;
 
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::codec::{hex, json};
 use super::statement::query;
@@ -58,6 +58,36 @@ impl<'a> Keys<'a> {
         self.0.insert(place, Holder { id: request.id.clone(), digest: digest.to_vec() });
         None
     }
+}
+
+/// Returns the answers to the requests whose ids were accepted before. Call this before the bodies of new requests are
+/// written.
+pub(super) async fn known<'a>(
+    conn: &mut SqliteConnection,
+    requests: impl Iterator<Item = &'a NewRequest>,
+) -> Result<HashMap<&'a str, Submitted>, sqlx::Error> {
+    let by_id: HashMap<&str, &NewRequest> = requests.map(|request| (request.id.as_str(), request)).collect();
+    let ids: Vec<&str> = by_id.keys().copied().collect();
+    let sql = "SELECT r.id, r.route, b.body, r.owner FROM request r JOIN request_body b ON b.seq = r.seq \
+               WHERE r.id IN (SELECT value FROM json_each(?1))";
+    let mut known = HashMap::new();
+    for row in query(sql).bind(json(&ids)?).fetch_all(conn).await? {
+        let Some((id, request)) = by_id.get_key_value(row.try_get::<&str, _>(0)?) else { continue };
+        let (route, body, owner): (&str, &[u8], &str) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
+        let same = request.route == route && *request.owner == *owner && request.body == body;
+        known.insert(*id, if same { Submitted::Known } else { Submitted::Conflict });
+    }
+    Ok(known)
+}
+
+/// Returns the answer to a request whose id or idempotency key was used before.
+pub(super) async fn accepted(pool: &SqlitePool, request: &NewRequest) -> Result<Option<Submitted>, sqlx::Error> {
+    let mut conn = pool.acquire().await?;
+    let mut keys = Keys::read(&mut conn, std::iter::once(request)).await?;
+    if let Some(answer) = keys.take(request) {
+        return Ok(Some(answer));
+    }
+    Ok(known(&mut conn, std::iter::once(request)).await?.remove(request.id.as_str()))
 }
 
 /// Writes the keys of new requests. Each pair is the row number of a request, and the request.

@@ -19,7 +19,7 @@ use super::connect::READERS;
 use super::ops::TRUST;
 use super::statement::{query, query_scalar};
 use super::states::{ReportState, RequestState as State, sql};
-use super::{list, summary, timeline, tokens};
+use super::{idempotency, list, summary, timeline, tokens};
 use crate::audit::AuditRecord;
 use crate::backend::{Cause, Left, Reader};
 use crate::backlog::Count;
@@ -27,7 +27,9 @@ use crate::cancel::{CancelView, Phase};
 use crate::clock::{Now, Trust};
 use crate::handoff::Waiting;
 use crate::list::{Cursor, ListFilter, Page};
-use crate::record::{Attempt, Counts, DeliveryRecord, DeliveryState, Disabled, Owner, RequestRecord, RequestState};
+use crate::record::{
+    Attempt, Counts, DeliveryRecord, DeliveryState, Disabled, NewRequest, Owner, RequestRecord, RequestState, Submitted,
+};
 use crate::summary::{Member, Summary};
 use crate::timeline::Timeline;
 use crate::tokens::TokenRecord;
@@ -277,6 +279,10 @@ pub(super) fn delivery(row: &SqliteRow) -> Result<DeliveryRecord, sqlx::Error> {
 impl Reader for Rows {
     fn request<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<RequestRecord>, Cause>> {
         self.request(id).map(cause).boxed()
+    }
+
+    fn accepted<'a>(&'a self, request: &'a NewRequest) -> BoxFuture<'a, Result<Option<Submitted>, Cause>> {
+        idempotency::accepted(&self.pool, request).map(cause).boxed()
     }
 
     fn summary<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Summary>, Cause>> {

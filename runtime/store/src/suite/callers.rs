@@ -6,11 +6,11 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
 use super::world::{ROUTE, World, attach, current, id, running, submit};
-use crate::Cancelled;
 use crate::record::{NewRequest, Submitted};
 use crate::summary::Stage;
 use crate::terms::{Extras, Idempotency, Terms};
 use crate::timeline::{EarlierRun, RunEnd};
+use crate::{Cancelled, Error, OwnerLimits};
 use postback_wire::report::Outcome;
 
 fn owned(world: &World, name: &str, owner: &str) -> NewRequest {
@@ -59,6 +59,27 @@ pub(super) async fn an_idempotency_key_makes_one_request(world: World) {
         assert_eq!(store.submit(other).await.unwrap(), Submitted::New);
     }
     assert_eq!(store.backlog().count().rows, 4);
+}
+
+pub(super) async fn a_repeated_request_is_not_refused(mut world: World) {
+    world.options.max_queued = 1;
+    let store = world.open().await;
+    submit(&store, keyed(&world, "1", "k", 7)).await;
+    let chosen = |name: &str| NewRequest { chosen_id: true, ..owned(&world, name, "a") };
+    let no_more = OwnerLimits { rows: Some(1), bytes: None };
+    for limits in [OwnerLimits::default(), no_more] {
+        let again = async |request| store.submit_within(request, limits).await;
+        assert_eq!(again(keyed(&world, "2", "k", 7)).await.unwrap(), Submitted::Repeated(id("1")));
+        assert_eq!(again(keyed(&world, "3", "k", 8)).await.unwrap(), Submitted::KeyReused);
+        assert_eq!(again(chosen("1")).await.unwrap(), Submitted::Known);
+        assert_eq!(again(NewRequest { body: "[]".into(), ..chosen("1") }).await.unwrap(), Submitted::Conflict);
+        for new in [keyed(&world, "4", "other", 7), chosen("5"), owned(&world, "6", "a")] {
+            assert!(matches!(again(new).await, Err(Error::Refused(_))));
+        }
+        // The second time, only the bound of the owner refuses.
+        store.limit_requests(100, 1 << 20);
+    }
+    assert_eq!(store.backlog().count().rows, 1);
 }
 
 pub(super) async fn of_many_calls_at_once_with_one_key_one_is_accepted(world: World) {

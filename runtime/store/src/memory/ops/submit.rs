@@ -16,13 +16,9 @@ impl Apply for Submit {
         let (request, is_pre_claimed) = (&self.request, self.room.is_some());
         let digest = digest(request);
         let bytes = request_bytes(request);
-        if let Some(answer) = tables.repeated(request) {
+        if let Some(answer) = tables.accepted(request) {
             tables.quotas.requests.release(1, bytes);
             return answer;
-        }
-        if let Some(known) = tables.requests.get(&request.id) {
-            tables.quotas.requests.release(1, bytes);
-            return if known.digest == digest { Submitted::Known } else { Submitted::Conflict };
         }
         let seq = tables.next_seq();
         let due = request.terms.delay.map_or(now.due, |delay| now.due.saturating_add(delay));
@@ -57,6 +53,14 @@ impl Apply for Submit {
 }
 
 impl Tables {
+    /// Returns the answer to a request whose id or idempotency key was used before.
+    pub(in crate::memory) fn accepted(&self, request: &NewRequest) -> Option<Submitted> {
+        self.repeated(request).or_else(|| {
+            let known = self.requests.get(&request.id)?;
+            Some(if known.digest == digest(request) { Submitted::Known } else { Submitted::Conflict })
+        })
+    }
+
     /// Returns the answer to a request whose idempotency key was used before. `None`: the key is new, or the request
     /// has no key.
     fn repeated(&self, request: &NewRequest) -> Option<Submitted> {

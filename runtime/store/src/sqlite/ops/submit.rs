@@ -1,20 +1,15 @@
 //! Writes new requests.
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
-
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteConnection;
 
 use super::Apply;
 use crate::ops::Submit;
 use crate::record::{NewRequest, Submitted};
 use crate::sqlite::Batch;
 use crate::sqlite::bulk::{Bind, Many};
-use crate::sqlite::codec::{extras_to_text, headers_to_bytes, json, registration_to_text};
+use crate::sqlite::codec::{extras_to_text, headers_to_bytes, registration_to_text};
 use crate::sqlite::idempotency::{self, Keys};
 use crate::sqlite::requests::write_registrations;
-use crate::sqlite::statement::query;
 use crate::sqlite::states::RequestState;
 use crate::terms::Terms;
 
@@ -59,7 +54,7 @@ impl Apply for Submit {
         }
         batch.start.last_request = seq;
         if write_requests(batch, &new).await? < new.len() as u64 {
-            let known = known(batch.conn, &new).await?;
+            let known = idempotency::known(batch.conn, new.iter().map(|row| row.request)).await?;
             new.retain(|row| match known.get(row.request.id.as_str()) {
                 Some(answer) => {
                     batch.answer::<Self>(row.at, answer.clone());
@@ -102,23 +97,4 @@ async fn write_requests(batch: &mut Batch<'_>, new: &[New<'_>]) -> Result<u64, s
         columns.add(i64::from(due > now.due));
     };
     REQUESTS.run(batch.conn, new, [request]).await
-}
-
-/// Returns the answers to the requests whose ids were accepted before. Call this before the bodies of the new requests
-/// are written.
-async fn known(conn: &mut SqliteConnection, new: &[New<'_>]) -> Result<HashMap<String, Submitted>, sqlx::Error> {
-    let by_id: HashMap<&str, &NewRequest> = new.iter().map(|row| (row.request.id.as_str(), row.request)).collect();
-    let ids: Vec<&str> = by_id.keys().copied().collect();
-    let sql = "SELECT r.id, r.route, b.body, r.owner FROM request r JOIN request_body b ON b.seq = r.seq \
-               WHERE r.id IN (SELECT value FROM json_each(?1))";
-    let mut known = HashMap::new();
-    for row in query(sql).bind(json(&ids)?).fetch_all(conn).await? {
-        let (id, route): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-        let (body, owner): (&[u8], &str) = (row.try_get(2)?, row.try_get(3)?);
-        let same = by_id
-            .get(id.as_str())
-            .is_some_and(|request| request.route == route && *request.owner == *owner && request.body == body);
-        known.insert(id, if same { Submitted::Known } else { Submitted::Conflict });
-    }
-    Ok(known)
 }
