@@ -60,22 +60,32 @@ impl<'a> Keys<'a> {
     }
 }
 
+/// The answer to a request whose id was accepted before, and the row number of the earlier request.
+pub(super) struct Known {
+    pub(super) seq: i64,
+    pub(super) answer: Submitted,
+}
+
 /// Returns the answers to the requests whose ids were accepted before. Call this before the bodies of new requests are
 /// written.
 pub(super) async fn known<'a>(
     conn: &mut SqliteConnection,
     requests: impl Iterator<Item = &'a NewRequest>,
-) -> Result<HashMap<&'a str, Submitted>, sqlx::Error> {
+) -> Result<HashMap<&'a str, Known>, sqlx::Error> {
     let by_id: HashMap<&str, &NewRequest> = requests.map(|request| (request.id.as_str(), request)).collect();
+    if by_id.is_empty() {
+        return Ok(HashMap::new());
+    }
     let ids: Vec<&str> = by_id.keys().copied().collect();
-    let sql = "SELECT r.id, r.route, b.body, r.owner FROM request r JOIN request_body b ON b.seq = r.seq \
+    let sql = "SELECT r.id, r.route, b.body, r.owner, r.seq FROM request r JOIN request_body b ON b.seq = r.seq \
                WHERE r.id IN (SELECT value FROM json_each(?1))";
     let mut known = HashMap::new();
     for row in query(sql).bind(json(&ids)?).fetch_all(conn).await? {
         let Some((id, request)) = by_id.get_key_value(row.try_get::<&str, _>(0)?) else { continue };
         let (route, body, owner): (&str, &[u8], &str) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
         let same = request.route == route && *request.owner == *owner && request.body == body;
-        known.insert(*id, if same { Submitted::Known } else { Submitted::Conflict });
+        let answer = if same { Submitted::Known } else { Submitted::Conflict };
+        known.insert(*id, Known { seq: row.try_get(4)?, answer });
     }
     Ok(known)
 }
@@ -83,14 +93,14 @@ pub(super) async fn known<'a>(
 /// Returns the answer to a request whose id or idempotency key was used before.
 pub(super) async fn accepted(pool: &SqlitePool, request: &NewRequest) -> Result<Option<Submitted>, sqlx::Error> {
     let mut conn = pool.acquire().await?;
-    let mut keys = Keys::read(&mut conn, std::iter::once(request)).await?;
-    if let Some(answer) = keys.take(request) {
-        return Ok(Some(answer));
+    if let Some(known) = known(&mut conn, std::iter::once(request)).await?.remove(request.id.as_str()) {
+        return Ok(Some(known.answer));
     }
-    Ok(known(&mut conn, std::iter::once(request)).await?.remove(request.id.as_str()))
+    Ok(Keys::read(&mut conn, std::iter::once(request)).await?.take(request))
 }
 
-/// Writes the keys of new requests. Each pair is the row number of a request, and the request.
+/// Writes the keys of requests. Each pair is the row number of a request, and the request. A request has one key: if an
+/// earlier call has brought another one, the new key is not written, so that the keys of a request are bounded.
 pub(super) async fn write(
     conn: &mut SqliteConnection,
     new: impl Iterator<Item = (i64, &NewRequest)>,
@@ -104,7 +114,8 @@ pub(super) async fn write(
         return Ok(());
     }
     let sql = "INSERT INTO idempotency (owner, route, key, request, digest) \
-               SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, unhex(value ->> 4) FROM json_each(?1)";
+               SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, unhex(value ->> 4) FROM json_each(?1) AS j \
+               WHERE NOT EXISTS (SELECT 1 FROM idempotency AS i WHERE i.request = j.value ->> 3)";
     query(sql).bind(json(&rows)?).execute(conn).await.map(drop)
 }
 

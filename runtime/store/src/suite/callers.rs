@@ -61,6 +61,35 @@ pub(super) async fn an_idempotency_key_makes_one_request(world: World) {
     assert_eq!(store.backlog().count().rows, 4);
 }
 
+pub(super) async fn a_known_id_takes_no_key_from_others(world: World) {
+    let (store, faults) = world.open_faulty().await;
+    submit(&store, NewRequest { owner: "b".into(), ..world.request("1") }).await;
+    submit(&store, owned(&world, "2", "a")).await;
+    faults.hold();
+    store.post(vec![world.report("x")]).unwrap();
+    faults.held().await;
+    // The id of the first request belongs to `b`, so the next request of the batch gets the key.
+    let mut all: Vec<_> = [("1", "k"), ("3", "k"), ("2", "l"), ("4", "l")]
+        .map(|(name, key)| Box::pin(store.submit(keyed(&world, name, key, 7))))
+        .into_iter()
+        .collect();
+    for one in &mut all {
+        assert!(tokio::task::unconstrained(one).now_or_never().is_none());
+    }
+    faults.release();
+    let all: Vec<_> = join_all(all).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(all, [Submitted::Conflict, Submitted::New, Submitted::Known, Submitted::Repeated(id("2"))]);
+    assert_eq!(faults.sizes().last(), Some(&4));
+    let again = async |name, key| store.submit(keyed(&world, name, key, 7)).await.unwrap();
+    assert_eq!(again("5", "k").await, Submitted::Repeated(id("3")));
+    assert_eq!(again("6", "l").await, Submitted::Repeated(id("2")), "a known request keeps the key");
+    // A request has one key, however many come with its id.
+    assert_eq!(again("2", "m").await, Submitted::Known);
+    assert_eq!(again("7", "m").await, Submitted::New);
+    assert_eq!(again("2", "k").await, Submitted::Known);
+    assert_eq!(store.submit(keyed(&world, "8", "k", 8)).await.unwrap(), Submitted::KeyReused);
+}
+
 pub(super) async fn a_repeated_request_is_not_refused(mut world: World) {
     world.options.max_queued = 1;
     let store = world.open().await;

@@ -18,6 +18,9 @@ impl Apply for Submit {
         let bytes = request_bytes(request);
         if let Some(answer) = tables.accepted(request) {
             tables.quotas.requests.release(1, bytes);
+            if answer == Submitted::Known {
+                tables.name(request);
+            }
             return answer;
         }
         let seq = tables.next_seq();
@@ -55,10 +58,21 @@ impl Apply for Submit {
 impl Tables {
     /// Returns the answer to a request whose id or idempotency key was used before.
     pub(in crate::memory) fn accepted(&self, request: &NewRequest) -> Option<Submitted> {
-        self.repeated(request).or_else(|| {
-            let known = self.requests.get(&request.id)?;
-            Some(if known.digest == digest(request) { Submitted::Known } else { Submitted::Conflict })
-        })
+        let Some(known) = self.requests.get(&request.id) else { return self.repeated(request) };
+        Some(if known.digest == digest(request) { Submitted::Known } else { Submitted::Conflict })
+    }
+
+    /// Keeps the idempotency key of a request that was accepted before without one.
+    fn name(&mut self, request: &NewRequest) {
+        let Some(idempotency) = &request.idempotency else { return };
+        let place = (request.owner.clone(), request.route.clone(), idempotency.key.clone());
+        if let Some(row) = self.requests.get_mut(&request.id)
+            && row.new.idempotency.is_none()
+            && !self.keys.contains_key(&place)
+        {
+            row.new.idempotency = Some(idempotency.clone());
+            self.keys.insert(place, request.id.clone());
+        }
     }
 
     /// Returns the answer to a request whose idempotency key was used before. `None`: the key is new, or the request

@@ -8,7 +8,7 @@ use crate::record::{NewRequest, Submitted};
 use crate::sqlite::Batch;
 use crate::sqlite::bulk::{Bind, Many};
 use crate::sqlite::codec::{extras_to_text, headers_to_bytes, registration_to_text};
-use crate::sqlite::idempotency::{self, Keys};
+use crate::sqlite::idempotency::{self, Keys, Known};
 use crate::sqlite::requests::write_registrations;
 use crate::sqlite::states::RequestState;
 use crate::terms::Terms;
@@ -40,7 +40,18 @@ impl Apply for Submit {
         let mut seq = batch.start.last_request;
         let mut new = Vec::new();
         let mut keys = Keys::read(batch.conn, batch.of::<Self>().map(|(_, op)| &*op.request)).await?;
+        // A request whose id is known takes no key, so that no other request of the batch gets its id by the key.
+        let keyed = batch.of::<Self>().map(|(_, op)| &*op.request).filter(|request| request.idempotency.is_some());
+        let known = idempotency::known(batch.conn, keyed).await?;
+        let mut named = Vec::new();
         for (at, Self { request, room, .. }) in batch.of::<Self>() {
+            if let Some(Known { seq, answer }) = known.get(request.id.as_str()) {
+                if *answer == Submitted::Known && keys.take(request).is_none() {
+                    named.push((*seq, &**request));
+                }
+                batch.answer::<Self>(at, answer.clone());
+                continue;
+            }
             if let Some(answer) = keys.take(request) {
                 batch.answer::<Self>(at, answer);
                 continue;
@@ -49,6 +60,7 @@ impl Apply for Submit {
             let extras = request.extras.as_deref().map(extras_to_text).transpose()?;
             new.push(New { at, seq, request, is_pre_claimed: room.is_some(), extras });
         }
+        idempotency::write(batch.conn, named.into_iter()).await?;
         if new.is_empty() {
             return Ok(());
         }
@@ -56,7 +68,7 @@ impl Apply for Submit {
         if write_requests(batch, &new).await? < new.len() as u64 {
             let known = idempotency::known(batch.conn, new.iter().map(|row| row.request)).await?;
             new.retain(|row| match known.get(row.request.id.as_str()) {
-                Some(answer) => {
+                Some(Known { answer, .. }) => {
                     batch.answer::<Self>(row.at, answer.clone());
                     false
                 }
