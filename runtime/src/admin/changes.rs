@@ -72,6 +72,7 @@ fn event(heard: &Heard) -> Event {
             }
             ("delivery", data)
         }
+        Heard::Change(Change::Many) => ("resync", serde_json::json!({})),
         Heard::Lagged(missed) => ("lagged", serde_json::json!({ "missed": missed })),
     };
     Event::default().event(name).data(data.to_string())

@@ -231,12 +231,13 @@ impl Deliverer {
     /// Enables a URL, because its receiver accepts reports again. If the store fails, the operation is not repeated,
     /// because the next probe, a report that is sent once a day, enables the URL.
     async fn enable(&self, url: &str, to: &Target) {
-        match self.store.enable(url).await {
-            Ok(reports) => {
+        match self.store.enable_for_receiver(url).await {
+            Ok(Some(reports)) => {
                 self.probes.enabled(url);
                 log::log_enabled(to, reports);
             }
-            Err(store::Error::Closed) => {}
+            // An operator has disabled the URL while the probe was on its way.
+            Ok(None) | Err(store::Error::Closed) => {}
             Err(error) => {
                 self.failures.failed(&error);
             }

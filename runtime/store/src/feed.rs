@@ -32,6 +32,8 @@ pub enum Change {
         subject: Option<Arc<str>>,
         status: DeliveryStatus,
     },
+    /// Several deliveries have changed, and the operation does not know which ones.
+    Many,
 }
 
 impl Change {

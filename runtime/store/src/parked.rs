@@ -89,8 +89,14 @@ impl DisabledUrls {
         names.all.contains_key(url) || names.has_by_operator(url)
     }
 
-    fn has_by_operator(&self, url: &str) -> bool {
+    pub(super) fn has_by_operator(&self, url: &str) -> bool {
         self.lock().has_by_operator(url)
+    }
+
+    /// Returns whether this URL or origin can be disabled: it is disabled already, or there is room for one more.
+    pub(super) fn has_room_for(&self, name: &str) -> bool {
+        let names = self.lock();
+        names.all.len() < MOST_DISABLED || names.all.contains_key(name)
     }
 
     /// Returns whether one more URL can be disabled, because fewer than [`MOST_DISABLED`] URLs are disabled.

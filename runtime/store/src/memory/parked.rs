@@ -42,9 +42,13 @@ impl ParkedReports {
     /// Disables a URL or an origin. Returns whether the operator had not disabled it before.
     pub(super) fn disable_by_operator(&mut self, name: &str, since: Timestamp, reason: &str) -> bool {
         self.disable(name, since, String::new());
-        let Some(disabled) = self.disabled.get_mut(name).filter(|disabled| !disabled.by_operator) else { return false };
-        (disabled.since, disabled.reason, disabled.by_operator) = (since, reason.to_owned(), true);
-        true
+        let Some(disabled) = self.disabled.get_mut(name) else { return false };
+        reason.clone_into(&mut disabled.reason);
+        let is_new = !disabled.by_operator;
+        if is_new {
+            (disabled.since, disabled.by_operator) = (since, true);
+        }
+        is_new
     }
 
     /// Returns the entry for which a report to this target is held. `None`: neither the URL nor its origin is disabled.

@@ -2,8 +2,10 @@
 
 use crate::Store;
 use crate::error::Error;
+use crate::feed::Change;
 use crate::local::Local;
 use crate::operation::{Operation, Untaken};
+use crate::overview::RequestStatus;
 use crate::record::{Batch, ClaimedRequest};
 
 /// The operation that claims up to `limit` waiting requests whose first run should have begun by now. The requests may
@@ -19,6 +21,10 @@ impl Operation for ClaimExpired {
     fn committed(&self, answer: &Batch<ClaimedRequest>, local: &Local) {
         local.backlog.claimed(&answer.rows);
         local.wake.deadlines.next(answer.next_due);
+    }
+
+    fn changes(&self, answer: &Batch<ClaimedRequest>, changes: &mut Vec<Change>) {
+        changes.extend(answer.rows.iter().map(|row| Change::request(&row.claim.id, RequestStatus::Running)));
     }
 
     fn untaken(answer: Batch<ClaimedRequest>, untaken: &mut Untaken) {

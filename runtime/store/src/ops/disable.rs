@@ -31,7 +31,7 @@ impl Operation for Disable {
 pub enum DisabledNow {
     /// Reports to the name are held from now on.
     Done,
-    /// The operator had disabled the name before.
+    /// The operator had disabled the name before. The reason is replaced.
     Already,
     /// Too many URLs are disabled. Nothing was changed.
     Full,
@@ -41,7 +41,7 @@ impl Store {
     /// Disables a URL, or an origin (scheme, host and port), until [`Store::enable`] is called with the same name. In
     /// contrast to a URL that its receiver has disabled, no report is sent to see whether the receiver works again.
     pub async fn disable(&self, name: &str, reason: &str) -> Result<DisabledNow, Error> {
-        if !self.0.shared.local.disabled.has_room() {
+        if !self.0.shared.local.disabled.has_room_for(name) {
             return Ok(DisabledNow::Full);
         }
         let _turn = self.0.shared.local.disabled.turn().await;

@@ -2,6 +2,7 @@
 
 use crate::Store;
 use crate::error::Error;
+use crate::feed::Change;
 use crate::local::Local;
 use crate::operation::{Operation, Untaken};
 
@@ -39,6 +40,12 @@ impl Operation for Enable {
         }
     }
 
+    fn changes(&self, answer: &Enabled, changes: &mut Vec<Change>) {
+        if answer.reports > 0 {
+            changes.push(Change::Many);
+        }
+    }
+
     fn announce(self, local: &Local, _: &mut Untaken) {
         local.handoff.report_waits(local.clock.now().due);
         local.wake.reports.notify_one();
@@ -56,8 +63,20 @@ impl Store {
     /// reports need several commits. If the caller drops the future between two commits, the remaining reports stay
     /// held.
     pub async fn enable(&self, url: &str) -> Result<u64, Error> {
-        let mut reports = 0;
         let _turn = self.0.shared.local.disabled.turn().await;
+        self.enable_in_turn(url).await
+    }
+
+    /// Enables a URL as [`enable`](Self::enable) does, because its receiver accepts reports again. `None`: the operator
+    /// has disabled the URL or its origin, so nothing was changed.
+    pub async fn enable_for_receiver(&self, url: &str) -> Result<Option<u64>, Error> {
+        let disabled = &self.0.shared.local.disabled;
+        let _turn = disabled.turn().await;
+        if disabled.has_by_operator(url) { Ok(None) } else { self.enable_in_turn(url).await.map(Some) }
+    }
+
+    async fn enable_in_turn(&self, url: &str) -> Result<u64, Error> {
+        let mut reports = 0;
         loop {
             let enabled = self.ask(Enable { url: url.to_owned(), limit: AT_ONCE, probe: false }).await?;
             reports += enabled.reports as u64;

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use crate::Store;
 use crate::error::Error;
+use crate::feed::Change;
 use crate::local::Local;
 use crate::operation::Operation;
+use crate::overview::DeliveryStatus;
 use crate::record::Next;
 use postback_wire::id::ReportId;
 use postback_wire::names::metric;
@@ -31,6 +33,10 @@ impl Operation for GiveUpParked {
             local.counters.settled(Next::Dead);
             local.wake.first_attempts.done(*id);
         }
+    }
+
+    fn changes(&self, answer: &Vec<ReportId>, changes: &mut Vec<Change>) {
+        changes.extend(answer.iter().map(|id| Change::delivery(*id, DeliveryStatus::Dead)));
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::Store;
 use crate::clock::Trust;
 use crate::error::Error;
+use crate::feed::Change;
 use crate::local::Local;
 use crate::operation::Operation;
 use crate::retention::Retention;
@@ -48,6 +49,12 @@ impl Operation for Purge {
     fn committed(&self, answer: &Purged, _: &Local) {
         if answer.given_up > 0 {
             metrics::counter!(metric::DELIVERIES_FINISHED, "state" => "gone").increment(answer.given_up as u64);
+        }
+    }
+
+    fn changes(&self, answer: &Purged, changes: &mut Vec<Change>) {
+        if answer.given_up > 0 {
+            changes.push(Change::Many);
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use crate::Store;
 use crate::error::Error;
+use crate::feed::Change;
 use crate::local::Local;
 use crate::operation::{Effect, Key, Operation, Untaken};
+use crate::overview::DeliveryStatus;
 use crate::record::{ReportClaim, Settled};
 use postback_wire::time::Timestamp;
 
@@ -24,6 +26,12 @@ impl Operation for ReleaseReport {
 
     fn prepare(&mut self, local: &Local, now: Timestamp) {
         local.handoff.report_waits(self.due.unwrap_or(now));
+    }
+
+    fn changes(&self, answer: &Settled, changes: &mut Vec<Change>) {
+        if *answer == Settled::Current {
+            changes.push(Change::delivery(self.claim.id, DeliveryStatus::Pending));
+        }
     }
 
     fn effect(answer: &Settled) -> Effect {

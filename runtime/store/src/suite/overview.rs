@@ -190,7 +190,7 @@ pub(super) async fn what_an_operator_disables_is_held_until_it_is_enabled(world:
     assert!(store.is_disabled(url) && store.is_disabled_by_operator(other));
     assert!(!store.is_disabled("https://b.example/in"));
     let [disabled] = &store.disabled().await.unwrap()[..] else { panic!("one origin") };
-    assert_eq!((&*disabled.url, &*disabled.reason, disabled.by_operator), (origin, "maintenance", true));
+    assert_eq!((&*disabled.url, &*disabled.reason, disabled.by_operator), (origin, "again", true));
     for target in [url, other] {
         let row = delivering(&store, to(&world, target, target)).await;
         current(store.hold_report(row.claim).await);
@@ -214,6 +214,9 @@ pub(super) async fn what_an_operator_disables_is_held_until_it_is_enabled(world:
     assert!(store.is_disabled(url) && !store.is_disabled_by_operator(url));
     assert_eq!(store.disable(url, "for good").await.unwrap(), DisabledNow::Done);
     assert!(store.is_disabled_by_operator(url) && !store.is_disabled_by_operator(other));
+    // A receiver whose probe was on its way does not undo that.
+    assert_eq!(store.enable_for_receiver(url).await.unwrap(), None);
+    assert!(store.is_disabled_by_operator(url));
     assert_eq!(store.deliveries("gone").await.unwrap()[0].state, DeliveryState::Gone);
 }
 
@@ -250,6 +253,29 @@ pub(super) async fn the_feed_tells_each_change_and_what_was_missed(world: World)
         delivery(None, DeliveryStatus::Delivered),
     ];
     assert_eq!(heard, expected);
+
+    // What is put back, and what becomes due because its URL is enabled.
+    let url = "https://a.example/in";
+    let row = delivering(&store, to(&world, url, "put back")).await;
+    let put_back = row.claim.id;
+    current(store.put_back_report(row.claim).await);
+    let row = store.claim_reports(1).await.unwrap().rows.remove(0);
+    store.disable(url, "for a while").await.unwrap();
+    current(store.hold_report(row.claim).await);
+    store.enable(url).await.unwrap();
+    let mut heard = Vec::new();
+    while let Some(Some(Heard::Change(change))) = feed.next().now_or_never() {
+        heard.push(change);
+    }
+    let of = |status| Change::Delivery { id: put_back, subject: None, status };
+    let expected = [
+        of(DeliveryStatus::Delivering),
+        of(DeliveryStatus::Pending),
+        of(DeliveryStatus::Delivering),
+        of(DeliveryStatus::Held),
+        Change::Many,
+    ];
+    assert!(heard.ends_with(&expected), "{heard:?}");
 
     let flood = (0..5_000).map(|n| store.submit(world.request(&format!("f{n}"))));
     join_all(flood).await.into_iter().for_each(|submitted| assert_eq!(submitted.unwrap(), Submitted::New));

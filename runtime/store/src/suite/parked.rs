@@ -255,7 +255,7 @@ pub(super) async fn disabled_origin_holds_then_resumes(world: World) {
     assert!(store.disabled().await.unwrap().is_empty());
     let row = store.claim_reports(5).await.unwrap().rows.remove(0);
     assert_eq!((row.attempt, row.claim.epoch, row.to.url()), (1, 2, bad));
-    assert_eq!(store.enable(bad).await.unwrap(), 0);
+    assert_eq!(store.enable_for_receiver(bad).await.unwrap(), Some(0));
 }
 
 pub(super) async fn what_is_not_disabled_is_not_held(world: World) {

@@ -8,6 +8,13 @@ use crate::sqlite::statement::query;
 impl Apply for Disable {
     async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
         for (at, Self { name, reason }) in batch.of::<Self>() {
+            // What the operator has disabled before only gets the new reason.
+            let sql = "UPDATE disabled SET reason = ?2 WHERE url = ?1 AND by_operator = 1";
+            let update = query(sql).bind(name).bind(reason);
+            if update.execute(&mut *batch.conn).await?.rows_affected() > 0 {
+                batch.answer::<Self>(at, false);
+                continue;
+            }
             // If the receiver has disabled the URL already, the row gets the operator's reason, and its held reports
             // stay held.
             let sql = "INSERT INTO disabled (url, since, reason, by_operator) VALUES (?1, ?2, ?3, 1) \
