@@ -77,11 +77,28 @@ struct ProblemText {
 
 impl Client {
     /// Makes a client of the server that has this database open. Returns `None` if no server listens on the socket
-    /// beside the database.
+    /// beside the database. Fails if there is a socket that this user may not use.
     #[cfg(all(unix, feature = "sqlite"))]
-    pub(crate) fn beside(database: &Path) -> Option<Self> {
+    pub(crate) fn beside(database: &Path) -> Result<Option<Self>, String> {
+        use std::io::ErrorKind;
+
         let path = super::beside(database);
-        std::os::unix::net::UnixStream::connect(&path).is_ok().then_some(Self(Target::Socket(path)))
+        match std::os::unix::net::UnixStream::connect(&path) {
+            Ok(_) => Ok(Some(Self(Target::Socket(path)))),
+            // The path of a socket is limited to about 100 bytes, and beyond that, the server has made none either.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::InvalidInput
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(format!(
+                "the socket {} of the server cannot be used: {error}; run the command as the user of the server, or use --url",
+                path.display()
+            )),
+        }
     }
 
     /// Makes a client of the server at this URL. `ca_file` names certificates that are trusted besides those of the

@@ -8,9 +8,9 @@ use clap::Subcommand;
 
 use super::offline_store::{CommandResult, with_store};
 use super::print;
-use super::remote::{ListArguments, Remote, json, listed};
+use super::remote::{ListArguments, Remote, json, listed, said};
 use super::requests::shown_text;
-use crate::admin::client::{Client, ClientError};
+use crate::admin::client::Client;
 use crate::admin::model::{Attempt, Delivery, DeliveryDetail, Replay, Replayed as Answer, Selection};
 use postback_store::{self as store, DeliveryRecord, DeliveryState, Replayed, Store};
 use postback_wire::id::{ReportId, RequestId};
@@ -140,11 +140,6 @@ impl Deliveries {
             }
         }
     }
-}
-
-/// Writes the error of a call on one line, because a part of the text may come from outside.
-fn said(error: &ClientError) -> String {
-    Escaped(&error.to_string()).to_string()
 }
 
 /// Runs a change for each id. All ids are tried, and the command fails if one of them fails.

@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::Subcommand;
 
 use super::offline_store::{CommandResult, with_store};
-use super::remote::{Remote, json, listed};
+use super::remote::{Remote, json, listed, said};
 use crate::admin::client::Client;
 use crate::admin::model::{AllEnabled, DisabledName, Enabled, Endpoint, Name};
 use postback_store::{self as store, Disabled, Store};
@@ -74,7 +74,7 @@ impl Endpoints {
     async fn ask(&self, client: &Client) -> Result<String, String> {
         match self {
             Self::List { json, .. } => {
-                let list = listed(client, "/endpoints", &[], usize::MAX).await.map_err(|error| error.to_string())?;
+                let list = listed(client, "/endpoints", &[], usize::MAX).await.map_err(|error| said(&error))?;
                 shown_list(&list, *json)
             }
             Self::Enable { endpoint, .. } => {

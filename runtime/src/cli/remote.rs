@@ -13,6 +13,7 @@ use crate::admin::client::{Client, ClientError};
 use crate::admin::model::Page;
 use crate::settings;
 use postback_store::Location;
+use postback_wire::line::Escaped;
 
 /// The largest page that a command asks for.
 const PAGE: usize = 200;
@@ -46,7 +47,7 @@ impl Remote {
     pub(super) fn find(&self, place: &Location, ca_file: Option<&Path>) -> Result<Option<Client>, String> {
         match &self.url {
             Some(url) => Client::at(url, &self.token()?, ca_file).map(Some),
-            None => Ok(beside(place)),
+            None => beside(place),
         }
     }
 
@@ -78,16 +79,22 @@ impl Remote {
 }
 
 #[cfg(all(unix, feature = "sqlite"))]
-fn beside(place: &Location) -> Option<Client> {
+fn beside(place: &Location) -> Result<Option<Client>, String> {
     match place {
         Location::Sqlite { path, .. } => Client::beside(path),
-        Location::Memory { .. } => None,
+        Location::Memory { .. } => Ok(None),
     }
 }
 
 #[cfg(not(all(unix, feature = "sqlite")))]
-fn beside(_: &Location) -> Option<Client> {
-    None
+#[expect(clippy::unnecessary_wraps, reason = "with a socket beside the database, it may fail")]
+fn beside(_: &Location) -> Result<Option<Client>, String> {
+    Ok(None)
+}
+
+/// Writes the error of a call on one line, because a part of the text may come from outside.
+pub(super) fn said(error: &ClientError) -> String {
+    Escaped(&error.to_string()).to_string()
 }
 
 /// Reads a list page by page, until it has `limit` items or ends. `filters` are query parameters; those without a value

@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::Subcommand;
 
 use super::deliveries;
-use super::remote::{ListArguments, Remote, json, listed};
+use super::remote::{ListArguments, Remote, json, listed, said};
 use crate::admin::client::Client;
 use crate::admin::model::{Cancelled, Content, Event, Request, RequestDetail, Retried};
 use postback_store as store;
@@ -97,12 +97,11 @@ impl Requests {
                     ("until", until.as_deref()),
                 ];
                 let requests: Vec<Request> =
-                    listed(&client, "/requests", &filters, list.limit).await.map_err(|error| error.to_string())?;
+                    listed(&client, "/requests", &filters, list.limit).await.map_err(|error| said(&error))?;
                 if list.json { json(&requests) } else { Ok(lines(&requests)) }
             }
             Self::Show { id, json: as_json, .. } => {
-                let shown: RequestDetail =
-                    client.get(&path(id, "")?).await.map_err(|error| Escaped(&error.to_string()).to_string())?;
+                let shown: RequestDetail = client.get(&path(id, "")?).await.map_err(|error| said(&error))?;
                 if *as_json { json(&shown) } else { Ok(detail(&shown)) }
             }
             Self::Cancel { ids, .. } => each(&client, ids, cancel).await,

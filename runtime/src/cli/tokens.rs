@@ -245,7 +245,7 @@ fn list(items: impl Iterator<Item = impl ToString>) -> String {
 }
 
 fn advice(view: &TokenView) -> String {
-    let (id, name) = (&view.id, Escaped(&view.name));
+    let (id, name) = (Escaped(&view.id), Escaped(&view.name));
     format!(
         "the token {id} ({name}) is made; callers send it in the header `authorization: Bearer TOKEN`\n\
          keep it safe: it cannot be shown again; `tokens revoke {id}` ends it\n"
@@ -263,7 +263,7 @@ fn as_lines(listed: &[TokenView]) -> String {
         let name = Escaped(name).to_string();
         let scopes: Vec<_> = terms.scopes.iter().map(|scope| scope.as_str()).collect();
         let routes = if terms.routes.is_empty() { "all routes".to_owned() } else { terms.routes.join(" ") };
-        let _ = write!(text, "{id}  {name:width$}  {}  {}", scopes.join(","), Escaped(&routes));
+        let _ = write!(text, "{}  {name:width$}  {}  {}", Escaped(id), scopes.join(","), Escaped(&routes));
         if let Some(rate) = terms.rate {
             let _ = write!(text, "  {rate}");
         }
@@ -272,15 +272,15 @@ fn as_lines(listed: &[TokenView]) -> String {
         }
         match (revoked, expires) {
             (Some(at), _) => {
-                let _ = write!(text, "  revoked {at}");
+                let _ = write!(text, "  revoked {}", Escaped(at));
             }
             (None, Some(at)) => {
-                let _ = write!(text, "  expires {at}");
+                let _ = write!(text, "  expires {}", Escaped(at));
             }
             (None, None) => {}
         }
         let _ = match last_used {
-            Some(at) => writeln!(text, "  last used {at}"),
+            Some(at) => writeln!(text, "  last used {}", Escaped(at)),
             None => writeln!(text, "  not used yet"),
         };
     }
