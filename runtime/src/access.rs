@@ -137,8 +137,16 @@ impl Access {
         if !records.is_empty() {
             access.has_tokens.store(true, Ordering::Release);
         }
-        if access.needs_tokens() || options.auth == Auth::None || listen.ip().to_canonical().is_loopback() {
-            Ok(Arc::new(access))
+        access.check(options, listen)?;
+        Ok(Arc::new(access))
+    }
+
+    /// Checks whether these options would let everybody in without the operator's will: others can reach the address
+    /// `listen`, and nothing says who they are.
+    pub(crate) fn check(&self, options: &Options, listen: SocketAddr) -> Result<(), StartError> {
+        let has_tokens = self.has_tokens.load(Ordering::Acquire) || !options.tokens.is_empty();
+        if has_tokens || options.auth == Auth::None || listen.ip().to_canonical().is_loopback() {
+            Ok(())
         } else {
             Err(StartError::NoToken(listen))
         }

@@ -5,10 +5,11 @@
 //! change is recorded, with who made it.
 
 mod answer;
-mod audit;
+pub(crate) mod audit;
 mod bearer;
 mod changes;
 pub(crate) mod client;
+mod cursors;
 mod deliveries;
 mod health;
 pub(crate) mod model;
@@ -30,12 +31,13 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::answer::Problem;
 pub(crate) use self::bearer::{AdminToken, Gate};
+use self::cursors::Cursors;
 use self::replays::Replays;
 pub(crate) use self::settings::{Hooks, Reloaded};
 #[cfg(all(unix, feature = "sqlite"))]
@@ -83,6 +85,7 @@ struct Admin {
     access: Arc<Access>,
     replays: Replays,
     reads: Semaphore,
+    cursors: Cursors,
     feeds: Arc<Semaphore>,
     started: Duration,
 }
@@ -96,6 +99,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         replays: Replays::new(store.clone(), clock.clone(), stop.clone()),
         started: clock.elapsed(),
         reads: Semaphore::new(MAX_READS),
+        cursors: Cursors::default(),
         feeds: Arc::new(Semaphore::new(changes::MAX_FEEDS)),
         store,
         access,
@@ -138,7 +142,43 @@ pub(crate) fn router(parts: Parts) -> Router {
         .with_state(admin)
 }
 
+impl Admin {
+    /// Makes a change in a task of its own. So the change and its record are made to the end, even if the client goes
+    /// away, or if the answer comes too late.
+    async fn change<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T, Problem>> + Send + 'static,
+    ) -> Result<T, Problem> {
+        // The task ends with an error only if it has panicked.
+        self.stop.spawn(change).await.map_err(|_| Problem::internal())?
+    }
+}
+
 async fn in_time(request: Request, next: Next) -> Response {
+    let changes = request.method() != Method::GET;
     let answer = tokio::time::timeout(MAX_TIME, next.run(request)).await;
-    answer.unwrap_or_else(|_| Problem::too_slow(MAX_TIME).into_response())
+    answer.unwrap_or_else(|_| Problem::too_slow(MAX_TIME, changes).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_takes_too_long_says_whether_it_may_have_changed_something() {
+        let hangs = async || std::future::pending::<()>().await;
+        let router: Router = Router::new().route("/x", get(hangs).post(hangs)).layer(from_fn(in_time));
+        for (method, code) in [(Method::GET, "overloaded"), (Method::POST, "acceptance_unknown")] {
+            let request = Request::builder().method(method).uri("/x").body(Body::empty()).unwrap();
+            let answer = router.clone().oneshot(request).await.unwrap();
+            assert_eq!(answer.status(), 503);
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(problem["code"], code);
+        }
+    }
 }

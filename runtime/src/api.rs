@@ -73,8 +73,6 @@ pub(crate) struct Options {
     pub(crate) connections: usize,
     /// Whether the header `x-request-id` of a new request is its id.
     pub(crate) accept_ids: bool,
-    /// The longest time that a run may take, if its route has no limit of its own.
-    pub(crate) run_timeout: Duration,
 }
 
 /// The largest number of connections that are open at the same time. If the process may open too few files, the server
@@ -119,10 +117,14 @@ pub(crate) struct Stops {
     pub(crate) shutdown: Shutdown,
 }
 
-/// What decides about callers and about the webhooks that they bring.
+/// Returns the longest time that a run may take now, if its route has no limit of its own.
+pub(crate) type RunTimeout = Box<dyn Fn() -> Duration + Send + Sync>;
+
+/// What decides about callers, and about what they bring.
 pub(crate) struct Rules {
     pub(crate) access: Arc<Access>,
     pub(crate) guard: Guard,
+    pub(crate) run_timeout: RunTimeout,
 }
 
 /// The state that all routes share.
@@ -134,6 +136,7 @@ struct Api {
     options: Options,
     access: Arc<Access>,
     guard: Guard,
+    run_timeout: RunTimeout,
     /// Signals that the node drains, which means that the node accepts no new requests. This signal comes before the
     /// signal `shutdown`.
     draining: Shutdown,
@@ -220,7 +223,7 @@ impl Server {
         let Served { routes, document } = served;
         let (bodies, checks) = (BodyMemory::new(options.max_payload), Checks::new());
         let answers = AnswerMemory::new();
-        let (Stops { draining, grace, shutdown }, Rules { access, guard }) = (stops, rules);
+        let (Stops { draining, grace, shutdown }, Rules { access, guard, run_timeout }) = (stops, rules);
         let Options { max_payload, connections, .. } = options;
         let unreadable = LoggedOnce::new("the store cannot be read", "the store can be read again");
         let not_ready = LoggedOnce::new("the node is not ready", "the node is ready again");
@@ -232,6 +235,7 @@ impl Server {
             options,
             access,
             guard,
+            run_timeout,
             draining,
             grace,
             shutdown,

@@ -101,6 +101,11 @@ impl Control {
         self.size.set(options.concurrency);
     }
 
+    /// Returns the longest time of a run now, if its route has no limit of its own.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.options.get().timeout
+    }
+
     /// Returns the room of each route, through which its limit can be changed.
     pub(crate) fn rooms(&self) -> &[(String, RouteRoom)] {
         &self.rooms

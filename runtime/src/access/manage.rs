@@ -70,8 +70,12 @@ pub(crate) struct Created {
 /// The reason why a token was not listed, made or revoked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ManageError {
-    #[error("{0}")]
-    Invalid(String),
+    #[error("{detail}")]
+    Invalid {
+        /// The member of the [`TokenRequest`] that is wrong.
+        member: &'static str,
+        detail: String,
+    },
     #[error("there is no token {0}")]
     Unknown(String),
     #[error("the token {0} is in the settings; remove its [[server.token]] there, and reload or restart the server")]
@@ -87,37 +91,44 @@ pub(crate) enum ManageError {
 impl TokenRequest {
     /// Checks what was asked for. Returns the name, the terms and the time of expiry.
     pub(crate) fn check(&self, now: Timestamp) -> Result<(String, Terms, Option<Timestamp>), ManageError> {
-        let invalid = |what: String| Err(ManageError::Invalid(what));
+        let invalid = |member, detail: String| Err(ManageError::Invalid { member, detail });
         let name = self.name.trim();
         if name.is_empty() || name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
-            return invalid(format!("a token needs a name of 1 to {MAX_NAME} characters, without control characters"));
+            return invalid(
+                "name",
+                format!("a token needs a name of 1 to {MAX_NAME} characters, without control characters"),
+            );
         }
         let scopes = self.scopes.clone().unwrap_or_else(|| Scope::ALL.to_vec());
         if scopes.is_empty() {
-            return invalid("a token needs at least one of the scopes submit, read and cancel".to_owned());
+            return invalid("scopes", "a token needs at least one of the scopes submit, read and cancel".to_owned());
         }
         if self.routes.len() > MAX_LISTED || self.webhook_hosts.len() > MAX_LISTED {
-            return invalid(format!("a token has at most {MAX_LISTED} routes and {MAX_LISTED} webhook hosts"));
+            let member = if self.routes.len() > MAX_LISTED { "routes" } else { "webhook_hosts" };
+            return invalid(member, format!("a token has at most {MAX_LISTED} routes and {MAX_LISTED} webhook hosts"));
         }
         if let Some(route) = self.routes.iter().find(|route| !route.starts_with('/') || route.len() > MAX_ROUTE) {
             let route = route.chars().take(MAX_ROUTE).collect::<String>();
-            return invalid(format!(
-                "{route:?} is not a route; a route begins with / and has at most {MAX_ROUTE} bytes"
-            ));
+            return invalid(
+                "routes",
+                format!("{route:?} is not a route; a route begins with / and has at most {MAX_ROUTE} bytes"),
+            );
         }
         if self.max_queued == Some(0) || self.max_queued_bytes == Some(0) {
             return invalid(
+                if self.max_queued == Some(0) { "max_queued" } else { "max_queued_bytes" },
                 "max_queued and max_queued_bytes are at least 1; leave out the scope submit instead".to_owned(),
             );
         }
         let expires = self.expires.as_deref().map(|text| {
-            parse_time(text).ok_or_else(|| {
-                ManageError::Invalid(format!("{text:?} is not a time; write one such as \"2027-01-31T00:00:00Z\""))
+            parse_time(text).ok_or_else(|| ManageError::Invalid {
+                member: "expires",
+                detail: format!("{text:?} is not a time; write one such as \"2027-01-31T00:00:00Z\""),
             })
         });
         let expires = expires.transpose()?;
         if expires.is_some_and(|expires| expires <= now) {
-            return invalid("a token must not expire before it is made".to_owned());
+            return invalid("expires", "a token must not expire before it is made".to_owned());
         }
         let terms = Terms {
             scopes: scopes.into_iter().collect(),
@@ -190,7 +201,8 @@ pub(crate) async fn create(
     let now = clock.now();
     let (name, terms, expires) = request.check(now)?;
     let secret = NewSecret::generate().map_err(|_| ManageError::Random)?;
-    let json = serde_json::to_string(&terms).map_err(|error| ManageError::Invalid(error.to_string()))?;
+    let json = serde_json::to_string(&terms)
+        .map_err(|error| ManageError::Invalid { member: "name", detail: error.to_string() })?;
     let token = TokenInfo::new(secret.id(), &name, secret.hash(), Source::Store, terms);
     let token = TokenInfo { created: Some(now), expires, ..token };
     let row = NewToken {
@@ -205,9 +217,12 @@ pub(crate) async fn create(
     match store.add_token(row, audit).await? {
         TokenAdded::Added => {}
         TokenAdded::NameTaken => {
-            return Err(ManageError::Invalid(format!(
-                "there is a token with the name {name:?} already; revoke it first, or choose another name"
-            )));
+            return Err(ManageError::Invalid {
+                member: "name",
+                detail: format!(
+                    "there is a token with the name {name:?} already; revoke it first, or choose another name"
+                ),
+            });
         }
         TokenAdded::TooMany(most) => return Err(ManageError::TooMany(most)),
     }

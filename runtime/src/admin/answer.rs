@@ -57,9 +57,9 @@ impl Problem {
         Self(problem::Problem::new(code, detail))
     }
 
-    /// A part of the call is wrong.
-    pub(super) fn invalid(detail: impl Into<String>) -> Self {
-        Self::new(Code::InvalidParameter, detail)
+    /// A query parameter, or a member of the body, is wrong. `parameter` is its name.
+    pub(super) fn invalid(parameter: &str, detail: impl Into<String>) -> Self {
+        Self(problem::Problem::new(Code::InvalidParameter, detail).member("parameter", parameter))
     }
 
     /// The state of a row does not allow the change.
@@ -81,8 +81,15 @@ impl Problem {
         Self::new(Code::MethodNotAllowed, detail)
     }
 
-    pub(super) fn too_slow(time: Duration) -> Self {
-        Self::new(Code::Overloaded, format!("the call took longer than {} s; try again", time.as_secs()))
+    /// The call took too long. `changes`: whether it may have changed something.
+    pub(super) fn too_slow(time: Duration, changes: bool) -> Self {
+        let time = time.as_secs();
+        if changes {
+            let detail =
+                format!("the call took longer than {time} s; it may have been done; look before you repeat it");
+            return Self::new(Code::AcceptanceUnknown, detail);
+        }
+        Self::new(Code::Overloaded, format!("the call took longer than {time} s; try again"))
     }
 
     pub(super) fn unauthorized() -> Self {

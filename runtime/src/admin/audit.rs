@@ -1,5 +1,6 @@
 //! The record of the changes that operators make: who, what and when.
 
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ pub(super) enum Actor {
     AdminToken { from: Option<IpAddr> },
 }
 
-impl std::fmt::Display for Actor {
+impl Display for Actor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Socket { uid } => write!(f, "socket uid {uid}"),
@@ -39,7 +40,13 @@ impl std::fmt::Display for Actor {
 /// Records a change that was made. `what` names the change, such as `request.cancel`, and `subject` names what was
 /// changed, such as an id or a URL without its secret parts. The change was made already, so the call succeeds even if
 /// the record cannot be written: then the log has it alone.
-pub(super) async fn record(store: &Store, who: &Actor, what: &'static str, subject: &str, detail: &str) {
+pub(crate) async fn record(
+    store: &Store,
+    who: &(impl Display + Sync),
+    what: &'static str,
+    subject: &str,
+    detail: &str,
+) {
     tracing::info!("operator: {what} {} by {who}", Escaped(subject));
     if let Err(error) = store.audit(NewAudit::new(&who.to_string(), what, subject, detail)).await {
         warn_unless_logged!(error, "the change {what} is not in the audit: {}", Causes(&error));

@@ -115,9 +115,16 @@ pub(super) async fn replay(
     Path(id): Path<String>,
 ) -> Answer<Replayed> {
     let id = parse(&id)?;
-    match admin.store.replay(id).await? {
+    let of_task = Arc::clone(&admin);
+    let replayed = admin.change(async move {
+        let replayed = of_task.store.replay(id).await?;
+        if let WasReplayed::As { delivery, .. } = &replayed {
+            audit::record(&of_task.store, &who, "delivery.replay", &id.to_string(), &format!("as {delivery}")).await;
+        }
+        Ok(replayed)
+    });
+    match replayed.await? {
         WasReplayed::As { delivery, url } => {
-            audit::record(&admin.store, &who, "delivery.replay", &id.to_string(), &format!("as {delivery}")).await;
             let held = admin.store.is_disabled(&url);
             Ok(Json(Replayed { id: delivery.to_string(), replay_of: id.to_string(), url: shown(&url), held }))
         }

@@ -17,10 +17,12 @@ const MAX_WAIT: Duration = Duration::from_secs(2);
 /// `GET /health`. Answers also if the store does not.
 pub(super) async fn show(State(admin): State<Arc<Admin>>) -> Answer<Health> {
     let store = &admin.store;
-    let (counts, mut reason) = match tokio::time::timeout(MAX_WAIT, store.counts()).await {
-        Ok(Ok(counts)) => (counts, None),
-        Ok(Err(error)) => (Counts::default(), Some(Causes(&error).to_string())),
-        Err(_) => (Counts::default(), Some(format!("the store does not answer within {} s", MAX_WAIT.as_secs()))),
+    // Both are read within one time limit, so that a store that hangs holds up no answer.
+    let read = async { tokio::try_join!(store.counts(), store.disabled()) };
+    let (counts, disabled, mut reason) = match tokio::time::timeout(MAX_WAIT, read).await {
+        Ok(Ok((counts, disabled))) => (counts, disabled.len() as u64, None),
+        Ok(Err(error)) => (Counts::default(), 0, Some(Causes(&error).to_string())),
+        Err(_) => (Counts::default(), 0, Some(format!("the store does not answer within {} s", MAX_WAIT.as_secs()))),
     };
     if let Some(trouble) = store.trouble() {
         reason = Some(trouble.to_string());
@@ -44,7 +46,7 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>) -> Answer<Health> {
         undelivered: counts.undelivered,
         delivered: counters.delivered,
         given_up: counters.given_up,
-        disabled: store.disabled().await.map_or(0, |disabled| disabled.len() as u64),
+        disabled,
         open_circuits: admin.delivery.circuits().await.len() as u64,
     }))
 }

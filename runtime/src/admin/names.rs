@@ -18,13 +18,14 @@ use super::query::{Parameters, name_cursor};
 use postback_store::{Disabled, DisabledNow};
 use postback_wire::webhook::{Webhook, origin_of, shown};
 
+const ORIGIN: &str = "`url` must be an origin: scheme, host and port, such as https://hooks.example.com";
 /// The longest reason for which a name is disabled, in bytes.
 const MAX_REASON: usize = 500;
 
 /// `GET /origins`: every origin whose circuit is open, to which reports are parked, or that is disabled.
 pub(super) async fn origins(State(admin): State<Arc<Admin>>, uri: Uri) -> Answer<Page<Origin>> {
     let parameters = Parameters::of(&uri, &["cursor", "limit"])?;
-    let (after, limit) = (parameters.name()?, parameters.limit()?);
+    let (after, limit) = (parameters.sealed(&admin.cursors)?, parameters.limit()?);
     let _turn = admin.reads.acquire().await;
     let parked: BTreeMap<String, u64> = admin.store.parked_counts(&after, limit + 1).await?.into_iter().collect();
     let circuits: HashMap<String, _> = admin
@@ -43,12 +44,13 @@ pub(super) async fn origins(State(admin): State<Arc<Admin>>, uri: Uri) -> Answer
     let end = parked.keys().next_back().filter(|_| parked.len() > limit);
     let names: Vec<&str> = names.into_iter().filter(|name| end.is_none_or(|end| **name < **end)).collect();
     let next = if names.len() > limit || end.is_some() { names.get(..limit.min(names.len())) } else { None };
-    let next = next.and_then(|names| names.last()).map(|last| name_cursor(last));
+    let next = next.and_then(|names| names.last());
+    let next = next.map(|last| admin.cursors.seal(last).ok_or_else(Problem::internal)).transpose()?;
     let mut items = Vec::new();
     for name in names.into_iter().take(limit) {
         let circuit = circuits.get(name);
         items.push(Origin {
-            name: if is_origin(name) { name.to_owned() } else { shown(name) },
+            name: shown_name(name),
             circuit: match circuit {
                 None => "closed",
                 Some(Some(_)) => "open",
@@ -69,13 +71,17 @@ fn is_origin(name: &str) -> bool {
     name.split_once("://").is_some_and(|(_, rest)| !rest.contains('/'))
 }
 
-/// `GET /endpoints`: the disabled URLs.
+/// Shows an origin, or a URL without its secret parts.
+fn shown_name(name: &str) -> String {
+    if is_origin(name) { name.to_owned() } else { shown(name) }
+}
+
+/// `GET /endpoints`: the disabled URLs and origins.
 pub(super) async fn endpoints(State(admin): State<Arc<Admin>>, uri: Uri) -> Answer<Page<Endpoint>> {
     let parameters = Parameters::of(&uri, &["cursor", "limit"])?;
     let (after, limit) = (parameters.name()?, parameters.limit()?);
     let _turn = admin.reads.acquire().await;
-    let mut disabled: Vec<Disabled> =
-        admin.store.disabled().await?.into_iter().filter(|at| !is_origin(&at.url)).collect();
+    let mut disabled: Vec<Disabled> = admin.store.disabled().await?;
     disabled.sort_by_cached_key(place);
     let first = disabled.partition_point(|at| place(at) <= after);
     let page = disabled.get(first..).unwrap_or_default();
@@ -83,7 +89,7 @@ pub(super) async fn endpoints(State(admin): State<Arc<Admin>>, uri: Uri) -> Answ
     let mut items = Vec::new();
     for at in page.iter().take(limit) {
         items.push(Endpoint {
-            url: shown(&at.url),
+            url: shown_name(&at.url),
             since: at.since.to_string(),
             reason: at.reason.clone(),
             by: if at.by_operator { "operator" } else { "receiver" }.to_owned(),
@@ -123,7 +129,7 @@ pub(super) async fn enable_endpoint(
             asked.escape_debug()
         )));
     }
-    Ok(Json(AllEnabled { enabled: enable(&admin, &who, "endpoint.enable", urls).await? }))
+    enable(&admin, who, "endpoint.enable", urls).await
 }
 
 /// `POST /origins/enable`.
@@ -137,19 +143,23 @@ pub(super) async fn enable_origin(
     if !admin.store.disabled().await?.iter().any(|at| at.url == origin) {
         return Err(Problem::not_found(format!("{origin} is not disabled")));
     }
-    Ok(Json(AllEnabled { enabled: enable(&admin, &who, "origin.enable", vec![origin]).await? }))
+    enable(&admin, who, "origin.enable", vec![origin]).await
 }
 
-async fn enable(admin: &Admin, who: &Actor, what: &'static str, names: Vec<String>) -> Result<Vec<Enabled>, Problem> {
-    let mut enabled = Vec::new();
-    for name in names {
-        let reports = admin.store.enable(&name).await?;
-        let url = if is_origin(&name) { name } else { shown(&name) };
-        tracing::info!(reports, "{url} was enabled by an operator; {reports} reports were held for it");
-        audit::record(&admin.store, who, what, &url, &format!("{reports} reports were held")).await;
-        enabled.push(Enabled { url, reports });
-    }
-    Ok(enabled)
+async fn enable(admin: &Arc<Admin>, who: Actor, what: &'static str, names: Vec<String>) -> Answer<AllEnabled> {
+    let of_task = Arc::clone(admin);
+    let enabled = admin.change(async move {
+        let mut enabled = Vec::new();
+        for name in names {
+            let reports = of_task.store.enable(&name).await?;
+            let url = shown_name(&name);
+            tracing::info!(reports, "{url} was enabled by an operator; {reports} reports were held for it");
+            audit::record(&of_task.store, &who, what, &url, &format!("{reports} reports were held")).await;
+            enabled.push(Enabled { url, reports });
+        }
+        Ok(enabled)
+    });
+    Ok(Json(AllEnabled { enabled: enabled.await? }))
 }
 
 /// `POST /endpoints/disable`.
@@ -159,8 +169,8 @@ pub(super) async fn disable_endpoint(
     body: Body,
 ) -> Answer<DisabledName> {
     let name: Name = read(body).await?;
-    let webhook = Webhook::new(&name.url).map_err(|error| Problem::invalid(format!("`url`: {error}")))?;
-    disable(&admin, &who, "endpoint.disable", webhook.url().as_str(), name.reason).await
+    let webhook = Webhook::new(&name.url).map_err(|error| Problem::invalid("url", format!("`url`: {error}")))?;
+    disable(&admin, who, "endpoint.disable", webhook.url().to_string(), name.reason).await
 }
 
 /// `POST /origins/disable`.
@@ -170,35 +180,38 @@ pub(super) async fn disable_origin(
     body: Body,
 ) -> Answer<DisabledName> {
     let name: Name = read(body).await?;
-    disable(&admin, &who, "origin.disable", &origin(&name.url)?, name.reason).await
+    disable(&admin, who, "origin.disable", origin(&name.url)?, name.reason).await
 }
 
 async fn disable(
-    admin: &Admin,
-    who: &Actor,
+    admin: &Arc<Admin>,
+    who: Actor,
     what: &'static str,
-    name: &str,
+    name: String,
     reason: Option<String>,
 ) -> Answer<DisabledName> {
     let reason = reason.unwrap_or_else(|| "disabled by the operator".to_owned());
     if reason.len() > MAX_REASON {
-        return Err(Problem::invalid(format!("`reason` has more than {MAX_REASON} bytes")));
+        return Err(Problem::invalid("reason", format!("`reason` has more than {MAX_REASON} bytes")));
     }
-    let url = if is_origin(name) { name.to_owned() } else { shown(name) };
-    match admin.store.disable(name, &reason).await? {
-        DisabledNow::Done => audit::record(&admin.store, who, what, &url, &reason).await,
-        DisabledNow::Already => {}
-        DisabledNow::Full => {
-            return Err(Problem::conflict("too many URLs are disabled; enable some of them first"));
+    let of_task = Arc::clone(admin);
+    let disabled = admin.change(async move {
+        let url = shown_name(&name);
+        match of_task.store.disable(&name, &reason).await? {
+            // What is disabled already gets the new reason, so that is a change, too.
+            DisabledNow::Done | DisabledNow::Already => audit::record(&of_task.store, &who, what, &url, &reason).await,
+            DisabledNow::Full => {
+                return Err(Problem::conflict("too many URLs are disabled; enable some of them first"));
+            }
         }
-    }
-    Ok(Json(DisabledName { url }))
+        Ok(url)
+    });
+    Ok(Json(DisabledName { url: disabled.await? }))
 }
 
 /// Reads an origin: scheme, host and port, with or without a path of `/`.
 fn origin(text: &str) -> Result<String, Problem> {
-    let wrong =
-        || Problem::invalid("`url` must be an origin: scheme, host and port, such as https://hooks.example.com");
+    let wrong = || Problem::invalid("url", ORIGIN);
     let webhook = Webhook::new(text).map_err(|_| wrong())?;
     let url: &Url = webhook.url();
     let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();

@@ -6,6 +6,7 @@ use http::Uri;
 use url::form_urlencoded;
 
 use super::answer::Problem;
+use super::cursors::Cursors;
 use postback_wire::time::{Clock, Timestamp};
 
 /// The number of rows on a page, if the call names none.
@@ -22,11 +23,12 @@ impl Parameters {
         let mut parameters = HashMap::new();
         for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
             if !known.contains(&&*name) {
-                let (name, known) = (name.escape_debug(), known.join("`, `"));
-                return Err(Problem::invalid(format!("unknown query parameter `{name}`; known are `{known}`")));
+                let (shown, known) = (name.escape_debug(), known.join("`, `"));
+                let detail = format!("unknown query parameter `{shown}`; known are `{known}`");
+                return Err(Problem::invalid(&name, detail));
             }
             if parameters.insert(name.clone().into_owned(), value.into_owned()).is_some() {
-                return Err(Problem::invalid(format!("the query parameter `{name}` occurs twice")));
+                return Err(Problem::invalid(&name, format!("the query parameter `{name}` occurs twice")));
             }
         }
         // An empty value is the same as none, as a form in a browser sends it.
@@ -67,6 +69,11 @@ impl Parameters {
         self.parsed("cursor", CURSOR, |text| u64::from_str_radix(text.strip_prefix('r')?, 36).ok())
     }
 
+    /// Reads the cursor of a list that goes by names which must not be shown.
+    pub(super) fn sealed(&self, cursors: &Cursors) -> Result<String, Problem> {
+        Ok(self.parsed("cursor", CURSOR, |text| cursors.open(text))?.unwrap_or_default())
+    }
+
     /// Reads the cursor of a list that goes by names. Without a cursor, the list begins before all names.
     pub(super) fn name(&self) -> Result<String, Problem> {
         Ok(self.parsed("cursor", CURSOR, |text| text.strip_prefix('n').map(str::to_owned))?.unwrap_or_default())
@@ -90,7 +97,7 @@ pub(super) fn wrong_time(name: &str) -> Problem {
 }
 
 fn wrong(name: &str, wanted: &str) -> Problem {
-    Problem::invalid(format!("`{name}` must be {wanted}"))
+    Problem::invalid(name, format!("`{name}` must be {wanted}"))
 }
 
 /// Makes the cursor of a list that goes by the numbers of rows.

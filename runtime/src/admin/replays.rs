@@ -23,6 +23,7 @@ use postback_store::{Error, Replayed, Store};
 use postback_wire::id::{ReportId, RequestId};
 use postback_wire::line::Causes;
 use postback_wire::time::{Clock, Timestamp};
+use postback_wire::webhook::shown;
 
 /// The largest number of ids that one call may name.
 const MAX_IDS: usize = 1_000;
@@ -182,10 +183,16 @@ pub(super) async fn start(
 ) -> Result<Response, Problem> {
     let selection: Selection = read(body).await?;
     let source = source(&selection, &admin.clock)?;
-    let replay = admin.replays.start(selection, source)?;
-    let replay_id = replay.id.clone();
-    let selected = serde_json::to_string(&replay.selection).unwrap_or_default();
-    audit::record(&admin.store, &who, "delivery.replay_all", &replay_id, &selected).await;
+    // The URL may contain a secret. From here on, it is only shown.
+    let selection = Selection { url: selection.url.as_deref().map(shown), ..selection };
+    let of_task = Arc::clone(&admin);
+    let started = admin.change(async move {
+        let replay = of_task.replays.start(selection, source)?;
+        let selected = serde_json::to_string(&replay.selection).unwrap_or_default();
+        audit::record(&of_task.store, &who, "delivery.replay_all", &replay.id, &selected).await;
+        Ok(replay)
+    });
+    let replay = started.await?;
     let mut response = Json(replay).into_response();
     *response.status_mut() = StatusCode::ACCEPTED;
     Ok(response)
@@ -196,15 +203,32 @@ fn source(selection: &Selection, clock: &Clock) -> Result<Source, Problem> {
     let has_filter = of.is_some() || url.is_some() || subject.is_some() || since.is_some() || until.is_some();
     if ids.is_empty() != has_filter {
         return Err(Problem::invalid(
+            "ids",
             "name either `ids`, or at least one of `status`, `url`, `subject`, `since` and `until`",
+        ));
+    }
+    let members = [("status", of), ("url", url), ("subject", subject), ("since", since), ("until", until)];
+    if let Some((name, _)) =
+        members.iter().find(|(_, value)| value.as_deref().is_some_and(|text| text.trim().is_empty()))
+    {
+        return Err(Problem::invalid(
+            name,
+            format!("`{name}` must not be empty; leave it out to select by other members"),
+        ));
+    }
+    // What the API does not show begins with `…`, and what follows selects nothing.
+    if url.as_deref().is_some_and(|url| url_prefix(url).is_empty()) {
+        return Err(Problem::invalid(
+            "url",
+            "`url` must begin with a part of a URL, such as https://hooks.example.com/",
         ));
     }
     if !ids.is_empty() {
         if ids.len() > MAX_IDS {
-            return Err(Problem::invalid(format!("`ids` has more than {MAX_IDS} ids; use several calls")));
+            return Err(Problem::invalid("ids", format!("`ids` has more than {MAX_IDS} ids; use several calls")));
         }
         let id = |id: &String| {
-            let wrong = || Problem::invalid(format!("`ids`: `{}` is not a UUID", id.escape_debug()));
+            let wrong = || Problem::invalid("ids", format!("`ids`: `{}` is not a UUID", id.escape_debug()));
             id.parse().map_err(|_| wrong())
         };
         return Ok(Source::Ids(ids.iter().map(id).collect::<Result<_, _>>()?));
@@ -220,7 +244,7 @@ fn source(selection: &Selection, clock: &Clock) -> Result<Source, Problem> {
     };
     let of = match of {
         Some(name) => Some(status(name).filter(is_over).ok_or_else(|| {
-            Problem::invalid(format!("`status` must be a state that is over: delivered, dead, refused or gone; the states are {WANTED_STATUS}"))
+            Problem::invalid("status", format!("`status` must be a state that is over: delivered, dead, refused or gone; the states are {WANTED_STATUS}"))
         })?),
         None => None,
     };
@@ -251,8 +275,13 @@ pub(super) async fn stop(
     Path(id): Path<String>,
 ) -> Answer<Replay> {
     let job = admin.replays.find(&id)?;
-    if !job.stopped.swap(true, Ordering::Relaxed) {
-        audit::record(&admin.store, &who, "delivery.replay_stop", &id, "").await;
-    }
+    let (of_task, to_stop) = (Arc::clone(&admin), Arc::clone(&job));
+    let stopped = admin.change(async move {
+        if !to_stop.stopped.swap(true, Ordering::Relaxed) {
+            audit::record(&of_task.store, &who, "delivery.replay_stop", &id, "").await;
+        }
+        Ok(())
+    });
+    stopped.await?;
     Ok(Json(job.shown()))
 }

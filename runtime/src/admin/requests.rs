@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use super::Admin;
 use super::answer::{Answer, Json, Problem};
@@ -19,8 +19,9 @@ use crate::problem::Code;
 use postback_store::overview::{Excerpt, RequestFilter, RequestLine, RequestStatus};
 use postback_store::{Cancelled as WasCancelled, NewRequest, Submitted, Timeline};
 use postback_wire::id::RequestId;
+use postback_wire::names::header;
 use postback_wire::report::Reason;
-use postback_wire::webhook::Shown;
+use postback_wire::webhook::{Shown, shown};
 
 /// The header that a repeated request is stored with. It names the request that it repeats.
 pub(crate) const RETRY_OF: &str = "postback-retry-of";
@@ -126,8 +127,10 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>, Path(id): Path<String>
 }
 
 fn headers(headers: &HeaderMap) -> Vec<(String, String)> {
-    let value = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    headers.iter().map(|(name, of)| (name.to_string(), value(of))).collect()
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    // The URL of a webhook may contain a secret.
+    let value = |name: &HeaderName, of| if name == header::WEBHOOK { shown(text(of).trim()) } else { text(of) };
+    headers.iter().map(|(name, of)| (name.to_string(), value(name, of))).collect()
 }
 
 /// Shows an excerpt: as text, or in Base64 if it is not text.
@@ -181,17 +184,16 @@ pub(super) async fn cancel(
 ) -> Answer<Cancelled> {
     let id = parse(&id)?;
     let path = admin.store.summary(&id).await?.ok_or_else(|| unknown(&id))?.route;
-    // The cancel runs in a task of its own, so that it is logged and recorded even if the client goes away.
-    let (tasks, to_cancel) = (admin.stop.clone(), id.clone());
-    let cancelled = tasks.spawn(async move {
-        let route = (path.as_str(), admin.routes.get(&path));
-        let cancelled = cancel::cancel(&admin.store, &admin.clock, route, &to_cancel, None).await;
-        if let Ok(WasCancelled::AtOnce(_) | WasCancelled::Stopping) = &cancelled {
-            audit::record(&admin.store, &who, "request.cancel", to_cancel.as_str(), "").await;
+    let (of_task, to_cancel) = (Arc::clone(&admin), id.clone());
+    let cancelled = admin.change(async move {
+        let route = (path.as_str(), of_task.routes.get(&path));
+        let cancelled = cancel::cancel(&of_task.store, &of_task.clock, route, &to_cancel, None).await?;
+        if let WasCancelled::AtOnce(_) | WasCancelled::Stopping = &cancelled {
+            audit::record(&of_task.store, &who, "request.cancel", to_cancel.as_str(), "").await;
         }
-        cancelled
+        Ok(cancelled)
     });
-    let status = match cancelled.await.map_err(|_| Problem::internal())?? {
+    let status = match cancelled.await? {
         WasCancelled::AtOnce(_) => "cancelled",
         WasCancelled::Stopping => "in_progress",
         WasCancelled::Over => {
@@ -213,8 +215,13 @@ pub(super) async fn retry(
     if admin.draining.is_stopping() {
         return Err(postback_store::Error::Closed.into());
     }
+    let of_task = Arc::clone(&admin);
+    admin.change(async move { retry_as(&of_task, &who, &id).await }).await
+}
+
+async fn retry_as(admin: &Admin, who: &Actor, id: &RequestId) -> Answer<Retried> {
     let _turn = admin.reads.acquire().await;
-    let original = admin.store.original(&id).await?.ok_or_else(|| unknown(&id))?;
+    let original = admin.store.original(id).await?.ok_or_else(|| unknown(id))?;
     match original.status {
         RequestStatus::Failed | RequestStatus::Cancelled => {}
         RequestStatus::Completed => {
@@ -244,6 +251,7 @@ pub(super) async fn retry(
         registration: original.registration,
         owner: original.owner,
         terms: original.terms,
+        extras: original.extras,
         ..NewRequest::new(new.clone(), original.route, body, admin.clock.now())
     };
     match admin.store.submit(request).await? {
@@ -252,7 +260,7 @@ pub(super) async fn retry(
             return Err(Problem::internal());
         }
     }
-    audit::record(&admin.store, &who, "request.retry", id.as_str(), &format!("as {new}")).await;
+    audit::record(&admin.store, who, "request.retry", id.as_str(), &format!("as {new}")).await;
     Ok(Json(Retried { id: new.to_string(), retry_of: id.to_string() }))
 }
 

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 
 use super::Admin;
 use super::answer::{Answer, Json, Problem};
-use super::audit::{self, Actor};
+use super::audit::Actor;
 use super::model::{Reload, Settings};
 use crate::problem::Code;
 
@@ -19,8 +19,8 @@ pub(crate) type Reloaded = Result<Reload, String>;
 pub(crate) struct Hooks {
     /// Returns the effective settings, with their secrets masked.
     pub(crate) settings: Box<dyn Fn() -> Settings + Send + Sync>,
-    /// Reads the settings anew.
-    pub(crate) reload: Box<dyn Fn() -> BoxFuture<'static, Reloaded> + Send + Sync>,
+    /// Reads the settings again, for the one with this name, and records who asked for it.
+    pub(crate) reload: Box<dyn Fn(String) -> BoxFuture<'static, Reloaded> + Send + Sync>,
 }
 
 /// `GET /settings`.
@@ -30,7 +30,7 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>) -> Answer<Settings> {
 
 /// `POST /settings/reload`.
 pub(super) async fn reload(State(admin): State<Arc<Admin>>, Extension(who): Extension<Actor>) -> Answer<Reload> {
-    let reloaded = (admin.hooks.reload)().await.map_err(|why| Problem::new(Code::InvalidSettings, why))?;
-    audit::record(&admin.store, &who, "settings.reload", "settings", &reloaded.applied.join(" ")).await;
-    Ok(Json(reloaded))
+    let reload = (admin.hooks.reload)(who.to_string());
+    let reloaded = admin.change(async move { Ok(reload.await) }).await?;
+    Ok(Json(reloaded.map_err(|why| Problem::new(Code::InvalidSettings, why))?))
 }

@@ -39,11 +39,15 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Response, Problem> {
     let request: TokenRequest = read(body).await?;
-    let who = who.to_string();
-    let created = access::create(&admin.store, Some(&admin.access), &admin.clock, &who, &request).await?;
-    let (id, name) = (&created.view.id, Escaped(&created.view.name));
-    tracing::info!("operator: token.new {id} ({name}) by {who}");
-    let mut response = Json(created).into_response();
+    let (of_task, who) = (Arc::clone(&admin), who.to_string());
+    let created = admin.change(async move {
+        let Admin { store, access, clock, .. } = &*of_task;
+        let created = access::create(store, Some(access), clock, &who, &request).await?;
+        let (id, name) = (&created.view.id, Escaped(&created.view.name));
+        tracing::info!("operator: token.new {id} ({name}) by {who}");
+        Ok(created)
+    });
+    let mut response = Json(created.await?).into_response();
     *response.status_mut() = StatusCode::CREATED;
     Ok(response)
 }
@@ -54,17 +58,21 @@ pub(super) async fn revoke(
     Extension(who): Extension<Actor>,
     Path(id): Path<String>,
 ) -> Answer<TokenView> {
-    let who = who.to_string();
-    let revoked = access::revoke(&admin.store, &admin.access.options(), Some(&admin.access), &who, &id).await?;
-    tracing::info!("operator: token.revoke {} by {who}", Escaped(&revoked.id));
-    Ok(Json(revoked))
+    let (of_task, who) = (Arc::clone(&admin), who.to_string());
+    let revoked = admin.change(async move {
+        let Admin { store, access, .. } = &*of_task;
+        let revoked = access::revoke(store, &access.options(), Some(access), &who, &id).await?;
+        tracing::info!("operator: token.revoke {} by {who}", Escaped(&revoked.id));
+        Ok(revoked)
+    });
+    Ok(Json(revoked.await?))
 }
 
 impl From<ManageError> for Problem {
     fn from(error: ManageError) -> Self {
         let detail = Causes(&error).to_string();
         match error {
-            ManageError::Invalid(_) => Self::invalid(detail),
+            ManageError::Invalid { member, .. } => Self::invalid(member, detail),
             ManageError::Unknown(_) => Self::not_found(detail),
             ManageError::OfSettings(_) | ManageError::TooMany(_) => Self::conflict(detail),
             ManageError::Random => Self::new(Code::InternalError, detail),

@@ -43,7 +43,7 @@ async fn verbose_answer(store: &Store) -> String {
         // The answer does not show the disabled URLs, because every client that can send a request can also call
         // `/readyz`.
         Ok(disabled) => {
-            format!("{} disabled by their receivers; their reports are held; see `endpoints list`", disabled.len())
+            format!("{} disabled; their reports are held; see `endpoints list`", disabled.len())
         }
         Err(error) => {
             tracing::warn!("the disabled webhooks cannot be read: {}", Causes(&error));

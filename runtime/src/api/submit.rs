@@ -149,7 +149,7 @@ async fn read_and_store(
 
 impl Api {
     fn of_headers<'a>(&'a self, route: &'a Route, caller: &'a Caller, now: Timestamp) -> brought::Context<'a> {
-        let timeout = route.limits().timeout.unwrap_or(self.options.run_timeout);
+        let timeout = route.limits().timeout.unwrap_or_else(|| (self.run_timeout)());
         brought::Context { route, caller, guard: &self.guard, now, timeout, accept_ids: self.options.accept_ids }
     }
 }

@@ -119,7 +119,7 @@ impl Node {
         let access = Access::start(&settings.access, &store, clock.clone(), address).await?;
         warn_of_access(&access, &served.routes, address);
         let options = delivery::Options { own_addresses: vec![address], ..delivery_options(settings) };
-        let rules = api::Rules { access, guard: options.guard() };
+        let guard = options.guard();
         let delivery_thread = Background::start("postback-delivery", 1).map_err(StartError::Thread)?;
         let recovered = store.recover(settings.worker.max_crashes).await.map_err(StartError::Recover)?;
         log_recovered(&recovered);
@@ -134,7 +134,7 @@ impl Node {
         let gate = Gate::new(settings.admin_token.clone());
         let worker = Worker::new(outbox, served.routes.clone(), settings.worker, handlers, settings.grace);
         let parts = reload::Parts {
-            access: Arc::clone(&rules.access),
+            access: Arc::clone(&access),
             gate: gate.clone(),
             routes: served.routes.clone(),
             delivery: control.clone(),
@@ -142,11 +142,14 @@ impl Node {
             store: store.clone(),
             address,
         };
+        let of_worker = worker.control();
+        let rules =
+            api::Rules { access: Arc::clone(&access), guard, run_timeout: Box::new(move || of_worker.timeout()) };
         let reloader = Arc::new(Reloader::new(reread, settings.clone(), parts));
         reloader.apply_route_limits();
         let node = Self {
             address,
-            access: Arc::clone(&rules.access),
+            access: Arc::clone(&access),
             served,
             store,
             intake: Shutdown::new(),
@@ -201,8 +204,7 @@ impl Node {
         if let Some(shortage) = plan.shortage() {
             tracing::warn!("{shortage}");
         }
-        let run_timeout = settings.worker.timeout;
-        let options = api::Options { connections: plan.connections, run_timeout, ..settings.server.clone() };
+        let options = api::Options { connections: plan.connections, ..settings.server.clone() };
         let stops = api::Stops { draining: self.intake.clone(), grace: settings.grace, shutdown: self.api.clone() };
         let (store, served) = (self.store.clone(), self.served.clone());
         let api = Server::new(listener, store, clock, served, options, rules, stops).beside(admin);
@@ -214,9 +216,9 @@ impl Node {
         let (to_show, to_reload) = (Arc::clone(reloader), Arc::clone(reloader));
         let hooks = Hooks {
             settings: Box::new(move || to_show.shown()),
-            reload: Box::new(move || {
+            reload: Box::new(move |who| {
                 let reloader = Arc::clone(&to_reload);
-                Box::pin(async move { reloader.reload().await })
+                Box::pin(async move { reloader.reload(&who).await })
             }),
         };
         admin::router(admin::Parts {
@@ -253,9 +255,9 @@ impl Node {
         self.access.needs_tokens()
     }
 
-    /// Reads the settings anew. The log says what has changed, or what is wrong.
+    /// Reads the settings again, because of a signal. The log says what has changed, or what is wrong.
     pub(crate) async fn reload(&self) {
-        let _ = self.reloader.reload().await;
+        let _ = self.reloader.reload("signal SIGHUP").await;
     }
 
     /// Returns the address on which the API listens.
@@ -333,7 +335,7 @@ impl Node {
 }
 
 /// Warns about an API that is open to others, and about tokens for routes that this program does not have.
-fn warn_of_access(access: &Access, routes: &Routes, address: SocketAddr) {
+pub(super) fn warn_of_access(access: &Access, routes: &Routes, address: SocketAddr) {
     if access.options().auth == Auth::None && !address.ip().to_canonical().is_loopback() {
         tracing::warn!(
             "server.auth is \"none\": every client that can reach {address} may use the API; put a gateway in front"

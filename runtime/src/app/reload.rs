@@ -5,11 +5,11 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::node::delivery_options;
+use super::node::{delivery_options, warn_of_access};
 use super::route_limits;
 use crate::access::Access;
 use crate::admin::model::{Reload, Settings as Shown};
-use crate::admin::{Gate, Reloaded};
+use crate::admin::{Gate, Reloaded, audit};
 use crate::delivery::{self, Control};
 use crate::handler::Routes;
 use crate::settings::{Changes, Settings};
@@ -57,8 +57,8 @@ impl Reloader {
         Shown { file, settings: settings.shown() }
     }
 
-    /// Reads the settings anew, and uses them as far as that needs no restart.
-    pub(super) async fn reload(&self) -> Reloaded {
+    /// Reads the settings again, and uses them as far as that needs no restart. `who` has asked for it, for the audit.
+    pub(super) async fn reload(&self, who: &str) -> Reloaded {
         let _turn = self.turn.lock().await;
         let reloaded = self.try_reload().await;
         match &reloaded {
@@ -72,6 +72,7 @@ impl Reloader {
                     list(applied),
                     list(needs_restart)
                 );
+                audit::record(&self.parts.store, &who, "settings.reload", "settings", &applied.join(" ")).await;
             }
             Err(why) => tracing::error!("the settings were not read anew, and nothing has changed: {why}"),
         }
@@ -85,6 +86,8 @@ impl Reloader {
         let old = self.current();
         let Changes { live, at_start } = old.changes(&new);
         let effective = old.with_live(&new);
+        let Parts { access, address, .. } = &self.parts;
+        access.check(&effective.access, *address).map_err(|error| error.to_string())?;
         // Invariant: this is the last step that can fail, and it changes nothing if it fails.
         effective.limit(&self.parts.routes).map_err(|errors| errors.to_string())?;
         self.use_now(&old, &effective).await;
@@ -100,8 +103,11 @@ impl Reloader {
     }
 
     async fn use_now(&self, old: &Settings, new: &Settings) {
-        let Parts { access, gate, delivery, worker, store, address, .. } = &self.parts;
+        let Parts { access, gate, routes, delivery, worker, store, address } = &self.parts;
         access.replace(&new.access);
+        if old.access != new.access {
+            warn_of_access(access, routes, *address);
+        }
         gate.replace(new.admin_token.clone());
         let options = delivery::Options { own_addresses: vec![*address], ..delivery_options(new) };
         delivery.replace(options).await;

@@ -119,7 +119,6 @@ fn server(mut section: Section<'_>, env: &[(OsString, OsString)]) -> Server {
         max_payload: section.take("max_payload", 10 << 20, |node| read::size(node, &MAX_PAYLOAD)),
         connections: api::CONNECTIONS,
         accept_ids: section.take("accept_ids", false, read::boolean),
-        run_timeout: Duration::MAX,
     };
     let access = access_keys::options(&mut section, env);
     let wanted = format!("a token of {} to {} visible ASCII characters", AdminToken::MIN_LEN, AdminToken::MAX_LEN);

@@ -62,17 +62,12 @@ async fn server() -> Server {
         Unbound::new("/text".into(), with_text, Location::caller()),
         Unbound::new("/bomb".into(), with_bomb, Location::caller()),
     ];
-    let options = Options {
-        listen: ([127, 0, 0, 1], 0).into(),
-        max_payload: 1 << 20,
-        connections: 1,
-        accept_ids: false,
-        run_timeout: Duration::MAX,
-    };
+    let options =
+        Options { listen: ([127, 0, 0, 1], 0).into(), max_payload: 1 << 20, connections: 1, accept_ids: false };
     let stops = Stops { draining: Shutdown::new(), grace: Duration::ZERO, shutdown: Shutdown::new() };
     let served = Served::new("tests", "0.0.0", Routes::bind(unbound, &shared).ok().unwrap());
     let access = Access::start(&access::Options::default(), &store, Clock::system(), options.listen).await.unwrap();
-    let rules = Rules { access, guard: Guard::new(Vec::new()) };
+    let rules = Rules { access, guard: Guard::new(Vec::new()), run_timeout: Box::new(|| Duration::MAX) };
     Server::new(listen(&options).unwrap(), store, Clock::system(), served, options, rules, stops)
 }
 
