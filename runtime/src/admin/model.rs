@@ -51,6 +51,15 @@ pub(crate) struct RequestDetail {
     pub(crate) priority: i8,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) timeout_ms: Option<u64>,
+    /// The time until which the first run must begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) deadline: Option<String>,
+    /// The JSON that the caller sent in the header `postback-metadata`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) metadata: Option<serde_json::Value>,
+    /// The webhook that the caller sent in the header `postback-webhook`, without the secret parts of its URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) caller_webhook: Option<String>,
     /// The id of the request that this one repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) retry_of: Option<String>,
@@ -69,7 +78,11 @@ pub(crate) struct RequestDetail {
     /// The webhooks that the outcome is reported to, without the secret parts of their URLs.
     pub(crate) webhooks: Vec<String>,
     pub(crate) timeline: Vec<Event>,
+    /// The last 100 deliveries of the reports.
     pub(crate) deliveries: Vec<Delivery>,
+    /// Whether there are more deliveries than these. `GET /deliveries?subject=ID` lists all.
+    #[serde(default)]
+    pub(crate) deliveries_truncated: bool,
 }
 
 /// Something that has happened to a request.

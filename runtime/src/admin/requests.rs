@@ -109,11 +109,17 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>, Path(id): Path<String>
     let detail = admin.store.request_detail(&id).await?.ok_or_else(|| unknown(&id))?;
     let timeline = admin.store.timeline(&id).await?.ok_or_else(|| unknown(&id))?;
     let sent = admin.store.list_deliveries(&deliveries::about(&id), None, deliveries::MAX_OF_ONE).await?;
+    let extras = detail.extras.as_deref();
+    let metadata = extras.and_then(|extras| serde_json::from_str(extras.metadata.as_deref()?).ok());
     let webhooks = detail.registration.iter().flat_map(|registration| &registration.webhooks);
     Ok(Json(RequestDetail {
         timeline: events(&timeline, &detail.line),
         priority: detail.terms.priority,
         timeout_ms: detail.terms.timeout.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        deadline: detail.terms.deadline.map(|time| time.to_string()),
+        metadata,
+        caller_webhook: extras.and_then(|extras| extras.webhook.as_deref()).map(shown),
+        deliveries_truncated: sent.next.is_some(),
         retry_of: detail.headers.get(RETRY_OF).and_then(|id| Some(id.to_str().ok()?.to_owned())),
         headers: headers(&detail.headers),
         payload: detail.payload.as_ref().map(text),

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
-use super::offline_store::{CommandResult, with_store};
+use super::offline_store::{BY, CommandResult, with_store};
 use super::print;
 use super::remote::{ListArguments, Remote, json, listed, said};
 use super::requests::shown_text;
+use crate::admin::audit;
 use crate::admin::client::Client;
 use crate::admin::model::{Attempt, Delivery, DeliveryDetail, Replay, Replayed as Answer, Selection};
 use postback_store::{self as store, DeliveryRecord, DeliveryState, Replayed, Store};
@@ -298,6 +299,7 @@ async fn replay(store: &Store, id: &str) -> CommandResult {
     let Ok(delivery) = id.parse::<ReportId>() else { return Ok(Err(of_request(store, id).await?)) };
     Ok(match store.replay(delivery).await? {
         Replayed::As { delivery, url } => {
+            audit::record(store, &BY, "delivery.replay", id, &format!("as {delivery}")).await;
             let disabled = store.is_disabled(&url);
             let url = shown(&url);
             let when = if disabled { "once it is enabled again (`endpoints enable`)" } else { "at the next start" };

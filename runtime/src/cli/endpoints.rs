@@ -5,8 +5,9 @@ use std::path::Path;
 
 use clap::Subcommand;
 
-use super::offline_store::{CommandResult, with_store};
+use super::offline_store::{BY, CommandResult, with_store};
 use super::remote::{Remote, json, listed, said};
+use crate::admin::audit;
 use crate::admin::client::Client;
 use crate::admin::model::{AllEnabled, DisabledName, Enabled, Endpoint, Name};
 use postback_store::{self as store, Disabled, Store};
@@ -98,8 +99,7 @@ impl Endpoints {
 
 /// Returns the path for this change, and its body. A name without a path is an origin.
 fn named(name: &str, reason: Option<String>, change: &str) -> (&'static str, Name) {
-    let is_origin = name.split_once("://").is_some_and(|(_, rest)| !rest.contains(['/', '?']));
-    let path = match (is_origin, change) {
+    let path = match (is_origin(name), change) {
         (true, "enable") => "/origins/enable",
         (true, _) => "/origins/disable",
         (false, "enable") => "/endpoints/enable",
@@ -108,13 +108,19 @@ fn named(name: &str, reason: Option<String>, change: &str) -> (&'static str, Nam
     (path, Name { url: name.to_owned(), reason })
 }
 
+/// Whether a name is an origin: it has neither a path nor a query.
+fn is_origin(name: &str) -> bool {
+    name.split_once("://").is_some_and(|(_, rest)| !rest.contains(['/', '?']))
+}
+
 /// Reads the disabled webhooks of a stopped server.
 async fn offline(store: &Store) -> Result<Vec<Endpoint>, store::Error> {
     let mut list = Vec::new();
     for Disabled { url, since, reason, by_operator } in store.disabled().await? {
         let held = store.held_count(&url).await?;
         let by = if by_operator { "operator" } else { "receiver" }.to_owned();
-        list.push(Endpoint { url: shown(&url), since: since.to_string(), reason, by, held });
+        let url = if is_origin(&url) { url } else { shown(&url) };
+        list.push(Endpoint { url, since: since.to_string(), reason, by, held });
     }
     Ok(list)
 }
@@ -126,7 +132,10 @@ async fn enable(store: &Store, asked: &str) -> CommandResult {
     };
     let mut text = String::new();
     for url in urls {
-        text.push_str(&enabled(&shown(&url), store.enable(&url).await?));
+        let reports = store.enable(&url).await?;
+        let (what, shown) = if is_origin(&url) { ("origin.enable", url) } else { ("endpoint.enable", shown(&url)) };
+        audit::record(store, &BY, what, &shown, &format!("{reports} reports were held")).await;
+        text.push_str(&enabled(&shown, reports));
     }
     Ok(Ok(text))
 }
@@ -230,5 +239,11 @@ mod tests {
         assert_eq!(enabled, "https://a.example/in?… is enabled; 1 report held for it will be sent\n");
         run(&path, Some("https://b.example/in"), false).await.unwrap();
         assert_eq!(run(&path, None, false).await.unwrap(), "no webhook is disabled\n");
+
+        let store = Store::open(options(&path), NodeId::generate(), clock).await.unwrap();
+        let [last, first] = &store.audited(None, 10).await.unwrap()[..] else { panic!("two changes") };
+        assert_eq!((&*first.entry.who, &*first.entry.what), ("command line", "endpoint.enable"));
+        assert_eq!((&*first.entry.subject, &*last.entry.subject), ("https://a.example/in?…", "https://b.example/in"));
+        store.close().await;
     }
 }

@@ -10,6 +10,9 @@ use postback_wire::time::Clock;
 /// of the command, or the reason why the command has failed.
 pub(super) type CommandResult<T = String> = Result<Result<T, String>, store::Error>;
 
+/// Who makes the changes of a command while the server is stopped, in the audit.
+pub(super) const BY: &str = "command line";
+
 /// Opens the store, runs a command on the store, and closes the store.
 pub(super) async fn with_store<T>(
     options: store::Options,

@@ -174,6 +174,7 @@ fn line(request: &Request) -> String {
 
 fn detail(shown: &RequestDetail) -> String {
     let RequestDetail { request, retry_of, headers, payload, result, error, detail, webhooks, .. } = shown;
+    let RequestDetail { deadline, metadata, caller_webhook, deliveries_truncated, .. } = shown;
     let mut text = format!("{}\n", line(request));
     let mut say = |name: &str, value: &str| {
         let _ = writeln!(text, "  {name:<9} {}", Escaped(value));
@@ -183,6 +184,12 @@ fn detail(shown: &RequestDetail) -> String {
     }
     if let Some(due) = &request.due {
         say("due", due);
+    }
+    if let Some(deadline) = deadline {
+        say("deadline", deadline);
+    }
+    if let Some(metadata) = metadata {
+        say("metadata", &metadata.to_string());
     }
     for (name, value) in headers {
         say("header", &format!("{name}: {value}"));
@@ -195,7 +202,7 @@ fn detail(shown: &RequestDetail) -> String {
     if let Some(detail) = detail {
         say("detail", detail);
     }
-    for webhook in webhooks {
+    for webhook in webhooks.iter().chain(caller_webhook) {
         say("webhook", webhook);
     }
     for Event { at, what, run, detail } in &shown.timeline {
@@ -205,6 +212,9 @@ fn detail(shown: &RequestDetail) -> String {
     }
     for delivery in &shown.deliveries {
         say("delivery", &deliveries::line(delivery));
+    }
+    if *deliveries_truncated {
+        say("delivery", &format!("… and earlier ones; `deliveries list --subject {}` lists all", request.id));
     }
     text
 }

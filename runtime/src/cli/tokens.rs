@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::offline_store::{with_new_store, with_store};
+use super::offline_store::{BY, with_new_store, with_store};
 use super::print::print_note;
 use super::remote::{Remote, json, listed};
 use crate::access::{self, Created, HashText, HostPattern, NewSecret, Rate, Scope, Source, TokenRequest, TokenView};
@@ -14,9 +14,6 @@ use crate::settings::Settings;
 use postback_store::Store;
 use postback_wire::line::{Causes, Escaped};
 use postback_wire::time::Clock;
-
-/// Who makes the changes of this command, in the audit.
-const BY: &str = "command line";
 
 /// The subcommands of `tokens`.
 #[derive(Debug, Subcommand)]

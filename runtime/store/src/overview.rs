@@ -115,6 +115,7 @@ pub struct RequestDetail {
     /// What the log says about the outcome.
     pub detail: Option<String>,
     pub registration: Option<Registration>,
+    pub extras: Option<Arc<Extras>>,
 }
 
 /// What a new request needs to repeat an earlier one.
@@ -244,6 +245,7 @@ impl Store {
         let mut detail = self.reader()?.request_detail(id).await.map_err(Error::Backend)?;
         if let Some(detail) = &mut detail {
             self.show_due(&mut detail.line.due);
+            self.show_due(&mut detail.terms.deadline);
         }
         Ok(detail)
     }

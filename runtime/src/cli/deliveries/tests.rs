@@ -43,6 +43,12 @@ async fn what_is_over_is_sent_again_and_nothing_else_is() {
     store.close().await;
     drop(store);
     let printed = run(&path, &id).await.unwrap();
+    let store = Store::open(options(&path), NodeId::generate(), clock.clone()).await.unwrap();
+    let [audited] = &store.audited(None, 10).await.unwrap()[..] else { panic!("one change") };
+    assert_eq!((&*audited.entry.who, &*audited.entry.what), ("command line", "delivery.replay"));
+    assert_eq!(audited.entry.subject, id);
+    store.close().await;
+    drop(store);
     let begin = format!("{id} will be sent to https://a.example/in?… again once it is enabled");
     assert!(printed.starts_with(&begin));
 

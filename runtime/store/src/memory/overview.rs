@@ -16,6 +16,7 @@ use crate::overview::{
 };
 use crate::overview::{Page, RequestDetail, RequestFilter, RequestLine, RequestStatus};
 use crate::record::{DeliveryState, RequestState};
+use crate::terms::Terms;
 use postback_wire::id::{ReportId, RequestId};
 use postback_wire::report::Status;
 use postback_wire::time::Timestamp;
@@ -56,7 +57,7 @@ impl Lists for Memory {
             };
             RequestDetail {
                 line: request_line(row),
-                terms: row.new.terms,
+                terms: Terms { deadline: row.deadline, ..row.new.terms },
                 headers: row.new.headers.clone(),
                 // The body of a request that has ended is deleted.
                 payload: outcome.is_none().then(|| Excerpt::of(&row.new.body)),
@@ -64,6 +65,7 @@ impl Lists for Memory {
                 error: outcome.and_then(|outcome| outcome.error.as_ref()).map(|json| Excerpt::of(json.bytes())),
                 detail: outcome.and_then(|outcome| outcome.detail.clone()),
                 registration: row.registration.clone(),
+                extras: row.new.extras.clone(),
             }
         });
         ready(Ok(detail)).boxed()

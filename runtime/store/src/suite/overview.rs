@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use super::world::{ROUTE, World, attach, current, delivering, id, running, submit};
 use crate::overview::{DeliveryFilter, DeliveryStatus, RequestFilter, RequestStatus};
 use crate::record::{DeliveryState, NewReport, NewRequest, Next, Registration, Submitted};
-use crate::{Change, DisabledNow, Heard, Store};
+use crate::{Change, DisabledNow, Extras, Heard, Store};
 use postback_wire::report::Reason;
 use postback_wire::webhook::{Target, Webhook};
 
@@ -101,11 +101,15 @@ pub(super) async fn a_request_is_shown_with_all_that_is_stored(world: World) {
     let registration = Some(Registration { webhooks, ..Registration::default() });
     let mut request = NewRequest { body: vec![b'x'; 70_000].into(), registration, ..world.request("r") };
     request.headers.insert("x-kept", "yes".parse().unwrap());
+    request.terms.deadline = Some(world.now().saturating_add(SECOND));
+    request.extras = Extras { metadata: Some("{\"n\":1}".into()), ..Extras::default() }.shared();
     submit(&store, request).await;
     let detail = store.request_detail(&id("r")).await.unwrap().unwrap();
     let payload = detail.payload.unwrap();
     assert_eq!((payload.len, payload.start.len(), payload.is_whole()), (70_000, crate::overview::EXCERPT, false));
     assert_eq!((&detail.headers["x-kept"], detail.line.status), (&"yes".parse().unwrap(), RequestStatus::Queued));
+    assert_eq!(detail.terms.deadline, Some(world.now().saturating_add(SECOND)));
+    assert_eq!(detail.extras.unwrap().metadata.as_deref(), Some("{\"n\":1}"));
     assert_eq!(detail.registration.unwrap().webhooks[0].url().as_str(), "https://a.example/in");
     assert_eq!((detail.line.due, detail.line.finished), (Some(world.now()), None));
     assert_eq!(format!("{:?}", store.original(&id("r")).await.unwrap().unwrap().body.unwrap().len()), "70000");

@@ -107,14 +107,15 @@ pub(super) async fn by_id(
 pub(super) async fn detail(pool: &SqlitePool, id: &RequestId) -> Result<Option<RequestDetail>, sqlx::Error> {
     let sql = "SELECT r.seq, r.id, r.route, r.state, r.created, r.finished, r.failures, r.crashes, r.cancel, r.due, o.reason, \
                r.owner, b.headers, length(b.body), substr(b.body, 1, ?2), g.text, length(o.result), substr(o.result, 1, ?2), \
-               length(o.error), substr(o.error, 1, ?2), o.detail, r.priority, r.timeout \
+               length(o.error), substr(o.error, 1, ?2), o.detail, r.priority, r.timeout, r.deadline, r.extras \
                FROM request AS r LEFT JOIN outcome AS o ON o.seq = r.seq LEFT JOIN request_body AS b ON b.seq = r.seq \
                LEFT JOIN registration AS g ON g.seq = r.seq WHERE r.id = ?1";
     let row = query(sql).bind(id.as_str()).bind(excerpt_bytes()).fetch_optional(pool).await?;
     let Some(row) = row else { return Ok(None) };
     Ok(Some(RequestDetail {
         line: line(&row)?,
-        terms: terms(&row, 21)?,
+        terms: Terms { deadline: row.try_get::<Option<i64>, _>(23)?.map(Timestamp::from_micros), ..terms(&row, 21)? },
+        extras: extras_from_text(row.try_get(24)?),
         headers: row.try_get::<Option<&[u8]>, _>(12)?.map(headers_from_bytes).unwrap_or_default(),
         payload: excerpt(&row, 13)?,
         registration: row.try_get::<Option<&str>, _>(15)?.and_then(registration_from_text),
