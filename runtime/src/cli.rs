@@ -58,8 +58,7 @@ pub(crate) enum Command {
     Check(Common),
     /// Print the OpenAPI document of the routes, as /openapi.json serves it
     Openapi(Common),
-    /// List and enable webhooks whose receivers want no more reports; works while the server runs, and while it is
-    /// stopped
+    /// List, enable and disable webhooks; reports to a disabled webhook are held
     #[command(subcommand)]
     Endpoints(Endpoints),
     /// List and show deliveries, and send webhooks again

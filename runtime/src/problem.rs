@@ -138,8 +138,8 @@ impl Problem {
     /// Makes the answer to a new request while the server prepares to stop. The answer says that the server stops soon
     /// and accepts no new requests.
     pub(crate) fn draining() -> Self {
-        let what = "the node is draining: it accepts no new requests, and stops when its runs are over; try again, at \
-                    another node if there is one";
+        let what = "the server is draining: it accepts no new requests, and stops when its runs are over; try again, at \
+                    another server if there is one";
         Self::new(Code::Draining, what)
     }
 

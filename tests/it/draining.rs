@@ -42,7 +42,7 @@ async fn submissions_are_refused_and_reads_are_answered() {
         is_draining(problem(client.post(server.path("/echo")).json(&json!(1))).await.unwrap()).await;
         is_draining(problem(client.get(server.path("/readyz"))).await.unwrap()).await;
         let text = client.get(server.path("/readyz")).send().await.unwrap().text().await.unwrap();
-        assert!(text.starts_with("error: the node is draining"), "{text}");
+        assert!(text.starts_with("error: the server is draining"), "{text}");
         assert_eq!(client.get(server.path("/healthz")).send().await.unwrap().status(), 200);
         assert_eq!(client.get(server.path("/gated/nobody")).send().await.unwrap().status(), 404);
         assert_eq!(server.status("/gated", &id).await["status"], "in_progress");

@@ -134,7 +134,7 @@ impl Process {
         self.signal(Signal::INT);
     }
 
-    /// Sends SIGHUP, which tells a server to read its settings anew.
+    /// Sends SIGHUP, which tells a server to read its settings again.
     pub fn hang_up(&self) {
         self.signal(Signal::HUP);
     }

@@ -103,7 +103,7 @@ pub(crate) struct Event {
 pub(crate) struct Content {
     /// The length of the whole text.
     pub(crate) bytes: u64,
-    /// Whether only the begin of the text is here.
+    /// Whether only the first part of the text is here.
     pub(crate) truncated: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) text: Option<String>,
@@ -247,7 +247,7 @@ pub(crate) struct Origin {
     pub(crate) disabled: bool,
 }
 
-/// A disabled URL.
+/// A disabled URL or origin.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Endpoint {
     /// The URL without its secret parts.
@@ -293,12 +293,12 @@ pub(crate) struct DisabledName {
     pub(crate) url: String,
 }
 
-/// The state of the node.
+/// The state of the server.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Health {
     /// `ready`, `draining` or `not_ready`.
     pub(crate) status: String,
-    /// Why the node is not ready.
+    /// Why the server is not ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
     /// Why new requests are refused.
@@ -321,7 +321,7 @@ pub(crate) struct Health {
     pub(crate) unknown_routes: Vec<String>,
 }
 
-/// The settings that the node uses.
+/// The settings that the server uses.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Settings {
     /// The settings file. Absent: there is none.
@@ -331,7 +331,7 @@ pub(crate) struct Settings {
     pub(crate) settings: BTreeMap<String, serde_json::Value>,
 }
 
-/// What became of settings that were read anew.
+/// What became of settings that were read again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Reload {
     /// The keys whose values have changed and are in use now.
@@ -345,7 +345,7 @@ pub(crate) struct Reload {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct AuditEntry {
     pub(crate) at: String,
-    /// Who made the change: `socket uid N`, `admin token from ADDRESS`, or `command line`.
+    /// Who made the change: `socket uid N`, `admin token from ADDRESS`, `signal SIGHUP`, or `command line`.
     pub(crate) who: String,
     /// What was done, such as `request.cancel`.
     pub(crate) what: String,

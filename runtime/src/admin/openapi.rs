@@ -102,7 +102,7 @@ const CALLS: &[Call] = &[
     call(Post, "/origins/disable", "disableOrigin", "Hold the reports to an origin until it is enabled")
         .body("Name")
         .answers("DisabledName"),
-    call(Get, "/endpoints", "listEndpoints", "List the disabled URLs")
+    call(Get, "/endpoints", "listEndpoints", "List the disabled URLs and origins")
         .query(&["cursor", "limit"])
         .answers("EndpointPage"),
     call(Post, "/endpoints/enable", "enableEndpoint", "Enable a URL").body("Name").answers("AllEnabled"),
@@ -120,7 +120,7 @@ const CALLS: &[Call] = &[
         .answers("AuditPage"),
     call(Get, "/settings", "showSettings", "Show the settings that the server uses, with secrets masked")
         .answers("Settings"),
-    call(Post, "/settings/reload", "reloadSettings", "Read the settings anew; a wrong file changes nothing")
+    call(Post, "/settings/reload", "reloadSettings", "Read the settings again; a wrong file changes nothing")
         .answers("Reload")
         .errors(&[Code::InvalidSettings]),
     call(Get, "/health", "showHealth", "Show the state of the server in detail").answers("Health"),
@@ -179,6 +179,7 @@ fn operation(call: &Call) -> Operation {
     }
     let of_all = [
         Code::Unauthorized,
+        Code::Forbidden,
         Code::MethodNotAllowed,
         Code::RateLimited,
         Code::Overloaded,
@@ -198,14 +199,14 @@ fn operation(call: &Call) -> Operation {
 
 fn parameter(name: &str, place: ParameterIn) -> Parameter {
     let what = match name {
-        "id" if place == ParameterIn::Query => "The begin of the id.",
+        "id" if place == ParameterIn::Query => "The first characters of the id.",
         "id" => "The id.",
         "route" => "The path of the route.",
         "status" => "The state.",
         "token" => "The id of the token that the request belongs to.",
         "since" => "Rows of this time or later: a time such as 2026-11-23T08:00:00Z, or how long ago, such as 10m.",
         "until" => "Rows before this time.",
-        "url" => "The begin of the URL.",
+        "url" => "The first part of the URL.",
         "subject" => "What the report is about, such as the id of a request.",
         "cursor" => "The member `next` of the page before.",
         _ => "The largest number of items, from 1 to 200.",

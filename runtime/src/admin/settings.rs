@@ -1,4 +1,4 @@
-//! The effective settings, and reading them anew.
+//! The effective settings, and reading them again.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::audit::Actor;
 use super::model::{Reload, Settings};
 use crate::problem::Code;
 
-/// The outcome of reading the settings anew: what has changed, or the mistakes because of which nothing was changed.
+/// The outcome of reading the settings again: what has changed, or the mistakes because of which nothing was changed.
 pub(crate) type Reloaded = Result<Reload, String>;
 
 /// What the operator's API asks of those who know the settings.

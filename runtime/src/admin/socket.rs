@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
-use http::{Request, StatusCode};
+use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -22,7 +22,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 
+use super::answer::Problem;
 use super::audit::Actor;
+use crate::problem::Code;
 use postback_store::shutdown::Shutdown;
 use postback_wire::line::Causes;
 
@@ -142,7 +144,7 @@ async fn serve(stream: UnixStream, router: Router, path: &Path, stop: Shutdown) 
 }
 
 fn forbidden() -> Response {
-    (StatusCode::FORBIDDEN, "error: only the owner of this socket may use it\n").into_response()
+    Problem::new(Code::Forbidden, "only the owner of this socket may use it").into_response()
 }
 
 #[cfg(test)]

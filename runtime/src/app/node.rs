@@ -85,7 +85,7 @@ impl Node {
     /// deliveries on a separate thread, and the other parts on the current tokio runtime. When this function returns,
     /// the node accepts requests.
     ///
-    /// `reread` reads the settings anew, when an operator asks for it.
+    /// `reread` reads the settings again, when an operator asks for it.
     pub(crate) async fn start(
         served: Served,
         settings: &Settings,

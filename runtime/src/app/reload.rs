@@ -1,4 +1,4 @@
-//! Reads the settings anew while the node runs, and gives the parts of the node what they can use without a restart.
+//! Reads the settings again while the node runs, and gives the parts of the node what they can use without a restart.
 //!
 //! All settings are read and checked first. If anything is wrong, nothing changes.
 
@@ -68,13 +68,13 @@ impl Reloader {
                 }
                 let list = |keys: &[String]| if keys.is_empty() { "none".to_owned() } else { keys.join(", ") };
                 tracing::info!(
-                    "settings read anew; changed now: {}; changed at the next start: {}",
+                    "settings read again; changed now: {}; changed at the next start: {}",
                     list(applied),
                     list(needs_restart)
                 );
                 audit::record(&self.parts.store, &who, "settings.reload", "settings", &applied.join(" ")).await;
             }
-            Err(why) => tracing::error!("the settings were not read anew, and nothing has changed: {why}"),
+            Err(why) => tracing::error!("the settings are not used, and nothing has changed: {why}"),
         }
         reloaded
     }

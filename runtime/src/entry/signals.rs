@@ -1,4 +1,4 @@
-//! The signals that tell the process to stop, or to read its settings anew.
+//! The signals that tell the process to stop, or to read its settings again.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use std::io;
 pub(super) enum Asked {
     /// The process has to stop. The text is the name of the signal.
     Stop(&'static str),
-    /// The process has to read its settings anew.
+    /// The process has to read its settings again.
     #[cfg_attr(not(unix), expect(dead_code, reason = "only Unix has SIGHUP"))]
     Reload,
 }

@@ -65,12 +65,12 @@ codes! {
     MisdirectedHost MISDIRECTED_REQUEST "misdirected_host" "The server does not answer for this host";
     InvalidPayload UNPROCESSABLE_ENTITY "invalid_payload" "The body does not fit the route";
     IdempotencyKeyReused UNPROCESSABLE_ENTITY "idempotency_key_reused" "The idempotency key belongs to another body";
-    InvalidSettings UNPROCESSABLE_ENTITY "invalid_settings" "The settings have a mistake, and were not read anew";
+    InvalidSettings UNPROCESSABLE_ENTITY "invalid_settings" "The settings have a mistake, and nothing has changed";
     RateLimited TOO_MANY_REQUESTS "rate_limited" "Too many calls came in a short time";
     QuotaExceeded TOO_MANY_REQUESTS "quota_exceeded" "Too many requests of the token wait";
     InternalError INTERNAL_SERVER_ERROR "internal_error" "The server has an internal error";
     NotImplemented NOT_IMPLEMENTED "not_implemented" "The server does not implement this part of HTTP";
-    Draining SERVICE_UNAVAILABLE "draining" "The node stops soon and accepts no new requests";
+    Draining SERVICE_UNAVAILABLE "draining" "The server stops soon and accepts no new requests";
     QueueFull SERVICE_UNAVAILABLE "queue_full" "Too many requests wait";
     StoreFull SERVICE_UNAVAILABLE "store_full" "The disk of the store is nearly full";
     StoreUnavailable SERVICE_UNAVAILABLE "store_unavailable" "The store does not work at the moment";

@@ -18,7 +18,7 @@ const MAX_PAGE: usize = 1_000;
 /// A new entry of the audit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewAudit {
-    /// Who made the change, such as `admin from 10.0.0.7` or `command line`.
+    /// Who made the change, such as `admin token from 10.0.0.7` or `command line`.
     pub who: String,
     /// What was done, such as `token.revoke`.
     pub what: String,

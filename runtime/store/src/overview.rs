@@ -83,7 +83,7 @@ pub struct RequestLine {
     pub cancelling: bool,
 }
 
-/// The begin of a text that may be large, and the length of the whole text.
+/// The first part of a text that may be large, and the length of the whole text.
 #[derive(Clone, Debug, Default)]
 pub struct Excerpt {
     pub len: u64,
@@ -152,7 +152,7 @@ pub enum DeliveryStatus {
 #[derive(Clone, Debug, Default)]
 pub struct DeliveryFilter {
     pub status: Option<DeliveryStatus>,
-    /// The begin of the URL.
+    /// The first part of the URL.
     pub url: Option<String>,
     /// What the report is about, such as the id of a request.
     pub subject: Option<String>,

@@ -54,7 +54,7 @@ fn write_settings(server: &Server, text: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn settings_are_read_anew_and_a_wrong_file_changes_nothing() {
+async fn settings_are_read_again_and_a_wrong_file_changes_nothing() {
     let receiver = Receiver::answering(|_, _| Answer::Status(500));
     let settings = |schedule: &str, more: &str| {
         format!(
@@ -75,7 +75,7 @@ async fn settings_are_read_anew_and_a_wrong_file_changes_nothing() {
     // The file must not change while the server reads it, so the test waits for the second of two equal lines.
     let output = server.process.watch();
     eventually_async("the second refusal", async || {
-        let refusals = output().matches("the settings were not read anew, and nothing has changed").count();
+        let refusals = output().matches("the settings are not used, and nothing has changed").count();
         if refusals == 2 { Ok(()) } else { Err(refusals) }
     })
     .await;

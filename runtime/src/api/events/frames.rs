@@ -96,7 +96,7 @@ pub(super) const END: &str = "\n\n";
 /// A frame without an event. It shows that the connection still works.
 pub(super) const COMMENT: &str = ":\n\n";
 
-/// Returns the begin of a frame with this id. The JSON of the event follows, and then [`END`].
+/// Returns the first part of a frame with this id. The JSON of the event follows, and then [`END`].
 pub(super) fn begin(key: Key) -> String {
     format!("id: {key}\nevent: {STATUS}\ndata: ")
 }

@@ -147,7 +147,7 @@ pub(super) fn excerpt_bytes() -> i64 {
     i64::try_from(EXCERPT).unwrap_or(i64::MAX)
 }
 
-/// Reads the length of a text from this column, and the begin of the text from the next column.
+/// Reads the length of a text from this column, and the first part of the text from the next column.
 pub(super) fn excerpt(row: &SqliteRow, column: usize) -> Result<Option<Excerpt>, sqlx::Error> {
     let Some(len) = row.try_get::<Option<i64>, _>(column)? else { return Ok(None) };
     Ok(Some(Excerpt { len: u64::try_from(len).unwrap_or(0), start: blob(row, column + 1)? }))
