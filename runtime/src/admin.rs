@@ -149,9 +149,16 @@ impl Admin {
         &self,
         change: impl Future<Output = Result<T, Problem>> + Send + 'static,
     ) -> Result<T, Problem> {
-        // The task ends with an error only if it has panicked.
-        self.stop.spawn(change).await.map_err(|_| Problem::internal())?
+        to_the_end(&self.stop, change).await
     }
+}
+
+async fn to_the_end<T: Send + 'static>(
+    tasks: &Shutdown,
+    change: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    // The task ends with an error only if it has panicked.
+    tasks.spawn(change).await.map_err(|_| Problem::internal())?
 }
 
 async fn in_time(request: Request, next: Next) -> Response {
@@ -161,24 +168,4 @@ async fn in_time(request: Request, next: Next) -> Response {
 }
 
 #[cfg(test)]
-mod tests {
-    use axum::body::Body;
-    use http_body_util::BodyExt as _;
-    use tower::ServiceExt as _;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_call_that_takes_too_long_says_whether_it_may_have_changed_something() {
-        let hangs = async || std::future::pending::<()>().await;
-        let router: Router = Router::new().route("/x", get(hangs).post(hangs)).layer(from_fn(in_time));
-        for (method, code) in [(Method::GET, "overloaded"), (Method::POST, "acceptance_unknown")] {
-            let request = Request::builder().method(method).uri("/x").body(Body::empty()).unwrap();
-            let answer = router.clone().oneshot(request).await.unwrap();
-            assert_eq!(answer.status(), 503);
-            let body = answer.into_body().collect().await.unwrap().to_bytes();
-            let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
-            assert_eq!(problem["code"], code);
-        }
-    }
-}
+mod tests;

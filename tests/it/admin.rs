@@ -1,6 +1,7 @@
 //! The operator's API: on the socket beside the database, and over the network for the admin token; and the commands
 //! that use it.
 
+mod changes;
 mod live;
 
 use std::os::unix::fs::PermissionsExt as _;

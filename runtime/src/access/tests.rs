@@ -35,6 +35,11 @@ fn of_settings(secret: &NewSecret) -> TokenInfo {
 async fn without_a_token_the_server_is_for_this_machine_only() {
     let (store, options) = (store().await, Options::default());
     let error = start(&options, &store, EVERYWHERE).await.err().unwrap().to_string();
+    // The same holds for a reload that takes `server.auth = "none"` away.
+    let open = Options { auth: Auth::None, ..Options::default() };
+    let access = start(&open, &store, EVERYWHERE).await.unwrap();
+    assert!(access.check(&options, EVERYWHERE.parse().unwrap()).is_err());
+    assert!(access.check(&options, HERE.parse().unwrap()).is_ok());
     for part in [EVERYWHERE, "tokens new", "[[server.token]]", "server.auth = \"none\"", "server.listen"] {
         assert!(error.contains(part), "{error}");
     }

@@ -226,6 +226,21 @@ where
 mod tests {
     use super::*;
 
+    #[cfg(all(unix, feature = "sqlite"))]
+    #[test]
+    fn a_socket_that_cannot_be_used_is_told_from_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| Client::beside(&folder.path().join(name));
+        assert!(at("x.db").unwrap().is_none());
+        let server = std::os::unix::net::UnixListener::bind(folder.path().join("x.db.sock")).unwrap();
+        assert!(at("x.db").unwrap().is_some());
+        drop(server);
+        assert!(at("x.db").unwrap().is_none(), "a socket of an earlier process");
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        let why = at("file/x.db").unwrap_err();
+        assert!(why.contains("x.db.sock of the server cannot be used") && why.contains("--url"), "{why}");
+    }
+
     #[test]
     fn the_url_of_a_server_has_neither_path_nor_user_and_no_token_is_shown() {
         for bad in ["host:80", "ftp://a", "https://a/x", "https://u@a", "https://a?x", "nothing", ""] {

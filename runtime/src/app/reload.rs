@@ -66,13 +66,13 @@ impl Reloader {
                 for warning in warnings {
                     tracing::warn!("{warning}");
                 }
+                audit::record(&self.parts.store, &who, "settings.reload", "settings", &applied.join(" ")).await;
                 let list = |keys: &[String]| if keys.is_empty() { "none".to_owned() } else { keys.join(", ") };
                 tracing::info!(
                     "settings read again; changed now: {}; changed at the next start: {}",
                     list(applied),
                     list(needs_restart)
                 );
-                audit::record(&self.parts.store, &who, "settings.reload", "settings", &applied.join(" ")).await;
             }
             Err(why) => tracing::error!("the settings are not used, and nothing has changed: {why}"),
         }

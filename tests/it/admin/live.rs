@@ -49,7 +49,7 @@ async fn commands_work_while_the_server_runs() {
 }
 
 /// Starts a server whose settings a test changes.
-fn write_settings(server: &Server, text: &str) {
+pub(super) fn write_settings(server: &Server, text: &str) {
     std::fs::write(server.folder.path().join("postback.toml"), text).unwrap();
 }
 
@@ -101,8 +101,12 @@ async fn settings_are_read_again_and_a_wrong_file_changes_nothing() {
     let answer = server.client.get(&url).bearer_auth(TOKEN).send().await.unwrap();
     assert_eq!(answer.status(), 404, "without a token, nothing is there");
 
-    let audit = get(&server, "/audit?limit=1").await;
-    let entry = &audit["items"][0];
+    let audit = get(&server, "/audit?limit=2").await;
+    assert_eq!(
+        (&audit["items"][0]["who"], &audit["items"][0]["detail"]),
+        (&json!("signal SIGHUP"), &json!("log.level server.admin_token"))
+    );
+    let entry = &audit["items"][1];
     assert_eq!((&entry["what"], &entry["subject"]), (&json!("settings.reload"), &json!("settings")));
     assert!(entry["who"].as_str().unwrap().starts_with("socket uid "), "{entry}");
     assert!(entry["detail"].as_str().unwrap().contains("delivery.schedule"), "{entry}");
