@@ -1,7 +1,6 @@
 //! Reads from the database. One statement reads the whole of an answer, so the answer shows one moment.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +14,7 @@ use tokio::sync::Semaphore;
 use super::codec::{
     blob, extras_from_text, headers_from_bytes, reason_from_text, registration_from_text, report_id, small, webhook_id,
 };
-use super::connect::READERS;
+use super::connect::{READERS, explained};
 use super::ops::TRUST;
 use super::statement::{query, query_scalar};
 use super::states::{ReportState, RequestState as State, sql};
@@ -356,5 +355,5 @@ impl Reader for Rows {
 }
 
 pub(super) fn cause<T>(result: Result<T, sqlx::Error>) -> Result<T, Cause> {
-    result.map_err(|error| Arc::new(error) as Cause)
+    result.map_err(|error| Cause::from(explained(error)))
 }
