@@ -210,7 +210,7 @@ mod tests {
         let full = serde_json::to_value(&problems[&503]).unwrap();
         assert_eq!(
             full["description"],
-            "`queue_full`: Too many requests wait.\n`draining`: The node stops soon and \
+            "`queue_full`: Too many requests wait.\n`draining`: The server stops soon and \
                                          accepts no new requests."
         );
         assert!(full["content"][PROBLEM_JSON]["examples"]["draining"].is_object(), "{full:#}");
