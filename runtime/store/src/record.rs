@@ -329,8 +329,7 @@ pub enum DeliveryState {
 #[derive(Clone)]
 pub struct DeliveryRecord {
     pub id: ReportId,
-    /// The value of the header `webhook-id` in every attempt. The value is the id of the delivery itself. In a replay,
-    /// the value is the id of the first delivery.
+    /// The header `webhook-id` of every attempt: the id of the delivery itself, or in a replay, of the first delivery.
     pub webhook_id: ReportId,
     pub url: String,
     pub state: DeliveryState,
@@ -340,8 +339,7 @@ pub struct DeliveryRecord {
     pub next_due: Option<Timestamp>,
     /// The last attempt that has finished. `None`: no attempt has finished.
     pub last: Option<Attempt>,
-    /// The reason why the delivery ended without an attempt. `None`: the delivery has not ended, or it ended after an
-    /// attempt.
+    /// Why the delivery ended without an attempt. `None`: the delivery has not ended, or it ended after an attempt.
     pub refused: Option<String>,
 }
 
