@@ -31,7 +31,7 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -162,7 +162,7 @@ async fn to_the_end<T: Send + 'static>(
 }
 
 async fn in_time(request: Request, next: Next) -> Response {
-    let changes = request.method() != Method::GET;
+    let changes = !request.method().is_safe();
     let answer = tokio::time::timeout(MAX_TIME, next.run(request)).await;
     answer.unwrap_or_else(|_| Problem::too_slow(MAX_TIME, changes).into_response())
 }

@@ -33,6 +33,10 @@ fn main() -> ExitCode {
             test_command_is_the_one_ci_runs(&later);
         }),
     ];
+    let shown = blocks::parse(&readme);
+    trials.push(trial("the_settings_are_those_of_the_program", [], move || {
+        the_settings_are_those_of_the_program(&shown)
+    }));
     trials.extend(settings(&blocks::parse(&readme)));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -61,6 +65,13 @@ fn every_command_is_one_that_is_run_here(blocks: &[Block]) {
             _ => {}
         }
     }
+}
+
+/// The block with all settings is the file of the defaults, whose values other tests compare with the program.
+fn the_settings_are_those_of_the_program(blocks: &[Block]) {
+    let defaults = std::fs::read_to_string(root().join("runtime/src/settings/default.toml")).expect("default.toml");
+    let is_shown = |block: &Block| block.language == "toml" && block.text.trim_end() == defaults.trim_end();
+    assert!(blocks.iter().any(is_shown), "copy runtime/src/settings/default.toml into README.md");
 }
 
 fn main_command(commands: &[Block]) {

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use futures_util::FutureExt as _;
+use http::Method;
 use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 

@@ -339,6 +339,17 @@ mod tests {
         assert!(run(&settings, "list").await.unwrap().contains("revoked 20"));
     }
 
+    #[test]
+    fn what_a_server_says_commands_no_terminal() {
+        let evil = || "\u{1b}[31m".to_owned();
+        let view = serde_json::json!({"id": evil(), "name": evil(), "source": "store", "scopes": ["read"], "routes": [evil()],
+            "created": evil(), "expires": evil(), "last_used": evil()});
+        let mut view: TokenView = serde_json::from_value(view).unwrap();
+        assert!(!as_lines(std::slice::from_ref(&view)).contains('\u{1b}') && !advice(&view).contains('\u{1b}'));
+        view.revoked = Some(evil());
+        assert!(!as_lines(&[view]).contains('\u{1b}'));
+    }
+
     #[tokio::test]
     async fn a_token_for_the_settings_is_kept_nowhere() {
         let folder = tempfile::tempdir().unwrap();
