@@ -103,7 +103,7 @@ impl Received {
 /// What an attempt sends.
 pub(super) struct Message<'a> {
     pub(super) id: ReportId,
-    /// The id that the report is about. If it is a UUID, it is the trace of a report whose caller has begun no trace.
+    /// The id that the report is about. It gives the trace of a report whose caller has begun no trace.
     pub(super) subject: &'a str,
     pub(super) body: Bytes,
 }
@@ -111,8 +111,7 @@ pub(super) struct Message<'a> {
 impl Message<'_> {
     /// Returns the start of the report's trace. All attempts of a report, and all reports of a request, share a trace.
     fn trace(&self) -> TraceParent {
-        let trace = RequestId::as_trace(self.subject).unwrap_or(*self.id.as_bytes());
-        TraceParent::fresh(trace, self.id.as_span())
+        TraceParent::fresh(RequestId::as_trace(self.subject), self.id.as_span())
     }
 }
 

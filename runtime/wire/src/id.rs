@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 /// The id of one request.
@@ -35,9 +36,15 @@ impl RequestId {
     }
 
     /// Returns the trace of a request that came without one: the id itself, if it is a UUID. A UUIDv7 has 74 random bits.
+    /// Of another id, the trace is a digest, so that all reports about one id share a trace.
     #[doc(hidden)]
-    pub fn as_trace(text: &str) -> Option<[u8; 16]> {
-        Uuid::try_parse(text).ok().filter(|id| !id.is_nil()).map(Uuid::into_bytes)
+    pub fn as_trace(text: &str) -> [u8; 16] {
+        let uuid = Uuid::try_parse(text).ok().filter(|id| !id.is_nil()).map(Uuid::into_bytes);
+        uuid.unwrap_or_else(|| {
+            let mut trace = [0; 16];
+            trace.iter_mut().zip(Sha256::digest(text)).for_each(|(to, from)| *to = from);
+            trace
+        })
     }
 
     /// Makes an id from a text that was read from the store. The function does not check the text, because it was
@@ -179,6 +186,15 @@ impl fmt::Display for NodeId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_reports_about_an_id_share_a_trace() {
+        let uuid = "659938d2-2ef6-41f4-8983-4e0b7562a986";
+        assert_eq!(RequestId::as_trace(uuid), uuid.parse::<Uuid>().unwrap().into_bytes());
+        assert_eq!(RequestId::as_trace("job-7"), RequestId::as_trace("job-7"));
+        assert_ne!(RequestId::as_trace("job-7"), RequestId::as_trace("job-8"));
+        assert_ne!(RequestId::as_trace(&Uuid::nil().to_string()), [0; 16]);
+    }
 
     #[test]
     fn ids_from_outside_are_checked() {
