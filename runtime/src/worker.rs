@@ -218,7 +218,7 @@ impl Worker {
     async fn stop(&mut self) {
         self.handed.close();
         while let Some(claimed) = self.handed.recv().await {
-            self.context.put_back(&claimed.row.route, claimed.row.claim).await;
+            self.context.put_back(&claimed.row.route, claimed.row.claim, false).await;
         }
         let cut = &self.context.cut;
         if tokio::time::timeout(self.grace, cut.finished()).await.is_err() {
@@ -254,11 +254,13 @@ impl Context {
         self.routes.get(route).map_or(options, |route| options.of_route(route.limits()))
     }
 
-    /// Puts a request back into the queue. If the store fails, the request goes back into the queue at the next start
+    /// Puts a request back into the queue. `begun` says whether its run has begun. If the store fails, the request goes back into the queue at the next start
     /// of the program.
-    async fn put_back(&self, route: &str, claim: RequestClaim) {
+    async fn put_back(&self, route: &str, claim: RequestClaim, begun: bool) {
         let id = claim.id.clone();
-        match self.outbox.store().put_back_request(claim).await {
+        let store = self.outbox.store();
+        let put_back = if begun { store.put_back_request(claim).await } else { store.give_back_request(claim).await };
+        match put_back {
             Ok(_) => tracing::info!(request_id = %id, route, "{id} was put back into the queue: the node is stopping"),
             Err(error) => {
                 tracing::warn!(request_id = %id, route, "{id} could not be put back into the queue; the next start does that: {}", Causes(&error));

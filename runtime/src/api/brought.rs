@@ -141,10 +141,10 @@ fn terms(headers: &HeaderMap, context: &Context<'_>, own: Terms) -> Result<Terms
         let what = if run_at.is_some() { "is not after postback-run-at, or is over" } else { "is over" };
         return Err(Problem::invalid_header(header::DEADLINE, what));
     }
-    let delay = run_at.map(|at| at.since(context.now)).filter(|delay| !delay.is_zero());
+    let run_at = run_at.filter(|at| *at > context.now);
     let timeout = text(headers, header::TIMEOUT)?.map(|text| timeout(text, context.timeout)).transpose()?;
     let asked = text(headers, header::PRIORITY)?.map(|text| priority(text, context.route)).transpose()?;
-    Ok(Terms { priority: asked.unwrap_or(own.priority), delay, deadline, timeout })
+    Ok(Terms { priority: asked.unwrap_or(own.priority), run_at, deadline, timeout })
 }
 
 /// Reads a time of RFC 3339, or a duration from now that begins with a plus sign.

@@ -39,6 +39,13 @@ pub(super) struct HandlerTask {
     pub(super) lane: LaneHeld,
 }
 
+/// A run that the stop of the server has interrupted.
+#[derive(Debug)]
+pub(super) struct Interrupted {
+    /// Whether the handler was polled.
+    pub(super) begun: bool,
+}
+
 /// Spawns the handler on the handlers' runtime. When the handler's future is dropped, its slot becomes free.
 pub(super) fn spawn(
     context: &Context,
@@ -73,7 +80,7 @@ pub(super) fn spawn(
 /// Waits until the run ends, and returns how the run ended and how long the run took. Aborts the run if the request is
 /// cancelled, if the run exceeds its time limit, or if the server stops.
 ///
-/// Returns `None` if the server stops. But if the handler has already returned when the server stops, the run counts as
+/// Returns `Err` if the server stops. But if the handler has already returned when the server stops, the run counts as
 /// finished.
 pub(super) async fn watch(
     context: &Arc<Context>,
@@ -81,13 +88,15 @@ pub(super) async fn watch(
     sink: &RunSink,
     cancelled: &CancellationToken,
     mut handler: HandlerTask,
-) -> Option<(RunEnd, Duration)> {
-    let (end, took) = match begin(context, cancelled, &mut handler).await {
-        Ok(begun) => (run_to_end(context, row, sink, cancelled, &mut handler, begun).await, begun.elapsed()),
-        Err(end) => (end, Duration::ZERO),
+) -> Result<(RunEnd, Duration), Interrupted> {
+    let (end, took, begun) = match begin(context, cancelled, &mut handler).await {
+        Ok(begun) => (run_to_end(context, row, sink, cancelled, &mut handler, begun).await, begun.elapsed(), true),
+        Err(end) => (end, Duration::ZERO, false),
     };
     handler.task.abort();
-    end.map(|end| (end, took))
+    // The run may also have begun just before it was aborted.
+    let interrupted = || Interrupted { begun: begun || handler.begun.try_recv().is_ok() };
+    end.map(|end| (end, took)).ok_or_else(interrupted)
 }
 
 /// Waits until the handler is polled for the first time. If the run ends before the first poll, returns `Err` with the
@@ -100,8 +109,8 @@ async fn begin(
     tokio::select! {
         biased;
         // The sender is dropped without a value only if the handlers' runtime shuts down. The runtime then also drops
-        // the handler's task, so the caller of this function gets no result from this task.
-        begun = &mut handler.begun => Ok(begun.unwrap_or_else(|_| Instant::now())),
+        // the handler's task, so the run has not begun and has no result.
+        begun = &mut handler.begun => begun.map_err(|_| None),
         () = cancelled.cancelled() => Err(Some(RunEnd::Cancelled)),
         () = context.cut.stopping() => Err(None),
     }

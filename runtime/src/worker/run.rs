@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::after_run::{self, RunEnd};
+use super::handler_task::Interrupted;
 use super::registration::{self, Attempts};
 use super::sink::{Captured, RunSink};
 use super::slot::Slot;
@@ -55,13 +56,16 @@ async fn run_within(context: &Arc<Context>, row: &ClaimedRequest, sink: &Arc<Run
     }
     let Some(route) = context.routes.get(&row.route) else {
         // This line never runs, because a node claims only requests of routes that it serves.
-        return context.put_back(&row.route, row.claim.clone()).await;
+        return context.put_back(&row.route, row.claim.clone(), false).await;
     };
     record_waiting_time(context, row);
     let task = handler_task::spawn(context, route, row, sink, slot);
-    let Some((end, took)) = handler_task::watch(context, row, sink, &cancelled, task).await else {
-        registration::store(context, &row.claim, sink.registration(), Attempts::One).await;
-        return context.put_back(&route.path, row.claim.clone()).await;
+    let (end, took) = match handler_task::watch(context, row, sink, &cancelled, task).await {
+        Ok(ended) => ended,
+        Err(Interrupted { begun }) => {
+            registration::store(context, &row.claim, sink.registration(), Attempts::One).await;
+            return context.put_back(&route.path, row.claim.clone(), begun).await;
+        }
     };
     metrics::histogram!(metric::RUN_SECONDS, "route" => route.path.clone()).record(took.as_secs_f64());
 

@@ -124,7 +124,7 @@ impl Inbox {
     /// operation into the queue of the writer, even if the queue is full. The number of such operations is limited by
     /// the number of claims. If the store is closed, the next process that opens the store recovers the request.
     pub(crate) fn release_request(&self, claim: RequestClaim) {
-        let op = ReleaseRequest { claim, due: None, failed: false, detail: None };
+        let op = ReleaseRequest { claim, due: None, begun: false, failed: false, detail: None };
         drop(self.enqueue(Queue::Control, self.entry(op.into(), None, None)));
     }
 

@@ -19,8 +19,8 @@ pub(crate) const OWNERS: usize = 32;
 #[derive(Default)]
 pub(crate) struct Turns {
     count: u64,
-    /// The number of the last turn of each route, and the owner of its last request.
-    routes: HashMap<String, (u64, Owner)>,
+    /// The number of the last turn of each route, and the owner that had the last turn.
+    routes: HashMap<String, (u64, Option<Owner>)>,
 }
 
 impl Turns {
@@ -29,17 +29,19 @@ impl Turns {
         self.routes.get(route).map_or(0, |(turn, _)| *turn)
     }
 
-    /// Returns the owner of the request of this route that was claimed last. `None`: no request of it was claimed.
+    /// Returns the owner of this route that had the last turn. `None`: no owner of it has had a turn.
     pub(crate) fn last_owner(&self, route: &str) -> Option<&Owner> {
-        self.routes.get(route).map(|(_, owner)| owner)
+        self.routes.get(route)?.1.as_ref()
     }
 
-    /// Records that a request of this route and this owner is claimed now.
-    pub(crate) fn served(&mut self, route: &str, owner: Owner) {
+    /// Records that requests of this route are claimed now. `owner` is the last owner that had its turn. `None`: the
+    /// owner whose turn is next was skipped, so its turn is still next.
+    pub(crate) fn served(&mut self, route: &str, owner: Option<Owner>) {
         self.count += 1;
-        match self.routes.get_mut(route) {
-            Some(turn) => *turn = (self.count, owner),
-            None => drop(self.routes.insert(route.to_owned(), (self.count, owner))),
+        match (self.routes.get_mut(route), owner) {
+            (Some(turn), Some(owner)) => *turn = (self.count, Some(owner)),
+            (Some((turn, _)), None) => *turn = self.count,
+            (None, owner) => drop(self.routes.insert(route.to_owned(), (self.count, owner))),
         }
     }
 }

@@ -106,6 +106,7 @@ suite! {
         a_key_lives_as_long_as_its_request,
         a_delayed_request_waits_for_its_time,
         the_timeline_has_every_run,
+        a_timeline_has_the_last_runs,
         a_watch_sees_every_change_of_status;
     claim:
         claim_respects_limit,
@@ -139,10 +140,12 @@ suite! {
         routes_take_turns_at_a_single_slot,
         the_highest_priority_of_an_owner_is_first,
         a_claim_of_many_owners_is_bounded_by_bytes,
+        an_owner_that_a_claim_skips_is_first_next_time,
         waiting_requests_of_an_owner_can_be_cancelled_and_put_back,
         a_full_route_waits_and_holds_up_no_other;
     terms:
         a_delayed_request_can_be_cancelled,
+        a_request_is_due_at_its_time_however_long_its_body_takes,
         many_delayed_requests_become_due_together,
         a_request_that_is_not_begun_in_time_is_claimed_to_be_settled,
         a_request_that_was_begun_in_time_does_not_expire,

@@ -14,8 +14,8 @@ use postback_wire::time::Timestamp;
 pub struct Terms {
     /// Requests of a higher priority run first, among the waiting requests of one route and one owner.
     pub priority: i8,
-    /// How long the request waits before it is due. `None`: the request is due immediately.
-    pub delay: Option<Duration>,
+    /// The time by the wall clock at which the request is due. `None`, or a time that is over: it is due immediately.
+    pub run_at: Option<Timestamp>,
     /// The time by the wall clock until which the first run must begin. `None`: there is no such time.
     pub deadline: Option<Timestamp>,
     /// The longest time that a run may take, if it is shorter than the limit of the route.

@@ -64,12 +64,11 @@ fn keys_are_taken_with_and_without_quotes() {
 
 #[test]
 fn times_are_absolute_or_ahead() {
-    let minutes = |n| Some(Duration::from_mins(n));
-    assert_eq!(brought("postback-run-at", "+10m").terms.delay, minutes(10));
-    assert_eq!(brought("postback-run-at", "2027-01-15T08:10:00Z").terms.delay, minutes(10));
-    assert_eq!(brought("postback-run-at", "2027-01-15T09:10:00+01:00").terms.delay, minutes(10));
-    assert_eq!(brought("postback-run-at", "2020-01-01T00:00:00Z").terms.delay, None);
     let ahead = NOW.saturating_add(Duration::from_mins(10));
+    assert_eq!(brought("postback-run-at", "+10m").terms.run_at, Some(ahead));
+    assert_eq!(brought("postback-run-at", "2027-01-15T08:10:00Z").terms.run_at, Some(ahead));
+    assert_eq!(brought("postback-run-at", "2027-01-15T09:10:00+01:00").terms.run_at, Some(ahead));
+    assert_eq!(brought("postback-run-at", "2020-01-01T00:00:00Z").terms.run_at, None);
     assert_eq!(brought("postback-deadline", "+10min").terms.deadline, Some(ahead));
     assert_eq!(brought("postback-timeout", "1m 30s").terms.timeout, Some(Duration::from_secs(90)));
     assert_eq!(brought("postback-priority", "-100").terms.priority, -100);

@@ -114,7 +114,7 @@ async fn what_is_cancelled_before_its_run_begins_never_runs() {
     let id = submit(&context).await;
     let row = claim(&context).await;
     assert_eq!(cancel(&context, &id).await, Cancelled::Stopping);
-    context.put_back("/a", row.claim).await;
+    context.put_back("/a", row.claim, true).await;
     run_it(&context, claim(&context).await).await;
     is_cancelled(&context, &id).await;
     assert_eq!(runs.load(Ordering::SeqCst), 0);
@@ -127,6 +127,28 @@ async fn what_failed_and_is_not_cancelled_runs_again() {
     run_it(&context, claim(&context).await).await;
     assert_eq!(context.outbox.store().request(&id).await.unwrap().unwrap().state, RequestState::Queued);
     assert_eq!(runs.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn an_interrupted_run_says_whether_it_had_begun() {
+    let (context, _) = context().await;
+    let _ = submit(&context).await;
+    let row = claim(&context).await;
+    let sink = RunSink::new(row.claim.id.clone(), context.outbox.clone());
+    context.cut.stop();
+    for had_begun in [true, false] {
+        let (begins, begun) = tokio::sync::oneshot::channel();
+        let mut begins = Some(begins);
+        if had_begun {
+            begins.take().unwrap().send(Instant::now()).unwrap();
+        }
+        #[expect(clippy::disallowed_methods, reason = "`watch` holds the task's handle until the task is aborted")]
+        let task = tokio::spawn(std::future::pending());
+        let task = HandlerTask { task, begun, lane: a_slot(&context).lane() };
+        let token = CancellationToken::new();
+        let interrupted = handler_task::watch(&context, &row, &sink, &token, task).await.unwrap_err();
+        assert_eq!(interrupted.begun, had_begun);
+    }
 }
 
 #[tokio::test]

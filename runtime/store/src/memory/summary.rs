@@ -35,7 +35,7 @@ impl Tables {
     pub(super) fn timeline(&self, id: &RequestId) -> Option<Timeline> {
         let (row, summary) = (self.requests.get(id)?, self.summary(id)?);
         let started = row.started.filter(|_| row.state != RequestState::Queued);
-        let runs = row.runs.iter().take(RUNS).cloned().collect();
+        let runs = row.runs.iter().skip(row.runs.len().saturating_sub(RUNS)).cloned().collect();
         Some(Timeline { created: row.new.created, runs, epoch: row.epoch, started, summary })
     }
 

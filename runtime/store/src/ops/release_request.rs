@@ -16,6 +16,8 @@ pub(crate) struct ReleaseRequest {
     pub claim: RequestClaim,
     /// The time when the request is due, by the store's own time. `None`: the request is due now.
     pub due: Option<Timestamp>,
+    /// Whether the run has begun. If so, it is kept among the earlier runs, and the deadline of the request is met.
+    pub begun: bool,
     /// Whether the run failed. A failed run is counted as a failure of the request.
     pub failed: bool,
     /// The error of the run, for the operator.
@@ -62,8 +64,8 @@ impl Operation for ReleaseRequest {
         local.wake.watches.changed(&self.claim.id);
         local.wake.cancels.over(&self.claim);
         local.wake.requests.notify_one();
-        // After a failed run, the deadline for the first run no longer matters.
-        if !self.failed {
+        // After the first run has begun, its deadline no longer matters.
+        if !self.begun {
             local.wake.deadlines.waits(None);
         }
     }
@@ -85,12 +87,17 @@ impl Store {
         detail: Option<String>,
     ) -> Result<Settled, Error> {
         let due = self.0.shared.local.clock.due_at(due);
-        self.ask(ReleaseRequest { claim, due: Some(due), failed: true, detail }).await
+        self.ask(ReleaseRequest { claim, due: Some(due), begun: true, failed: true, detail }).await
     }
 
     /// Puts a request back into the queue because its run was interrupted, for example by a shutdown. The run is not
     /// counted as a failure.
     pub async fn put_back_request(&self, claim: RequestClaim) -> Result<Settled, Error> {
-        self.ask(ReleaseRequest { claim, due: None, failed: false, detail: None }).await
+        self.ask(ReleaseRequest { claim, due: None, begun: true, failed: false, detail: None }).await
+    }
+
+    /// Puts a request back into the queue whose run has not begun. Nothing is kept of the claim.
+    pub async fn give_back_request(&self, claim: RequestClaim) -> Result<Settled, Error> {
+        self.ask(ReleaseRequest { claim, due: None, begun: false, failed: false, detail: None }).await
     }
 }

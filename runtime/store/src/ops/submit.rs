@@ -49,10 +49,11 @@ impl Operation for Submit {
     }
 
     fn prepare(&mut self, local: &Local, now: Timestamp) {
-        self.room = match self.request.terms.delay {
+        let due = self.request.terms.run_at.map(|at| local.clock.due_at(at)).filter(|due| *due > now);
+        self.room = match due {
             None => local.handoff.room_for_request(&self.request.route, now),
-            Some(delay) => {
-                local.handoff.request_waits(Some(&self.request.route), now.saturating_add(delay));
+            Some(due) => {
+                local.handoff.request_waits(Some(&self.request.route), due);
                 None
             }
         };

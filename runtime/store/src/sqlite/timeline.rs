@@ -16,14 +16,14 @@ pub(super) async fn timeline(pool: &SqlitePool, id: &RequestId) -> Result<Option
     let Some(summary) = summary::summary(&mut *transaction, id).await? else { return Ok(None) };
     let sql = "SELECT seq, created, started, epoch FROM request WHERE id = ?1";
     let row = query(sql).bind(id.as_str()).fetch_one(&mut *transaction).await?;
-    let sql = "SELECT epoch, started, ended, end, detail FROM run WHERE request = ?1 ORDER BY epoch LIMIT ?2";
+    let sql = "SELECT epoch, started, ended, end, detail FROM run WHERE request = ?1 ORDER BY epoch DESC LIMIT ?2";
     let runs = query(sql).bind(row.try_get::<i64, _>(0)?).bind(i64::try_from(RUNS).unwrap_or(i64::MAX));
     let runs = runs.fetch_all(&mut *transaction).await?;
     transaction.commit().await?;
     let started = row.try_get::<Option<i64>, _>(2)?.map(Timestamp::from_micros);
     Ok(Some(Timeline {
         created: Timestamp::from_micros(row.try_get(1)?),
-        runs: runs.iter().map(run).collect::<Result<_, _>>()?,
+        runs: runs.iter().rev().map(run).collect::<Result<_, _>>()?,
         epoch: small(&row, 3)?,
         started: started.filter(|_| !matches!(summary.stage, Stage::Queued)),
         summary,

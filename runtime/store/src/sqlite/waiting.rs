@@ -16,8 +16,9 @@ use crate::share::OWNERS;
 
 /// How many requests of one route a claim marks as due. If more have become due, the next claim continues.
 const WAKE: i64 = 256;
-/// The index of the column `crashes` in a claimed row, and of the column with the size of the row.
+/// The indices of the columns `crashes` and `owner` in a claimed row, and of the column with the size of the row.
 pub(super) const CRASHES: usize = 6;
+pub(super) const OWNER: usize = 9;
 const SIZE: usize = 14;
 
 /// What waits of one route.
@@ -110,7 +111,8 @@ pub(super) async fn claim_of(
     beside: i64,
 ) -> Result<Vec<SqliteRow>, sqlx::Error> {
     let sql = sql!(
-        "UPDATE request SET state = {running}, epoch = epoch + 1, node = ?1, started = ?2 WHERE seq IN \
+        "UPDATE request SET state = {running}, epoch = epoch + 1, node = ?1, \
+         started = iif(deadline <= ?3 AND failures = 0, started, ?2) WHERE seq IN \
          (SELECT seq FROM (SELECT seq, size, \
              sum(size) OVER (ORDER BY priority DESC, due, seq ROWS UNBOUNDED PRECEDING) AS total FROM ( \
              SELECT r.priority, r.due, r.seq, length(b.headers) + length(b.body) AS size \
@@ -134,7 +136,8 @@ pub(super) async fn claim_of_each(
     beside: i64,
 ) -> Result<Vec<SqliteRow>, sqlx::Error> {
     let sql = sql!(
-        "UPDATE request SET state = {running}, epoch = epoch + 1, node = ?1, started = ?2 WHERE seq IN \
+        "UPDATE request SET state = {running}, epoch = epoch + 1, node = ?1, \
+         started = iif(deadline <= ?3 AND failures = 0, started, ?2) WHERE seq IN \
          (SELECT seq FROM (SELECT seq, size, sum(size) OVER (ORDER BY place ROWS UNBOUNDED PRECEDING) AS total FROM ( \
              SELECT c.place, b.seq, length(b.headers) + length(b.body) AS size FROM ( \
                  SELECT j.key AS place, (SELECT seq FROM request AS r WHERE state = {queued} AND crashes = 0 AND later = 0 \

@@ -9,7 +9,7 @@ use super::world::{ROUTE, World, attach, current, id, running, submit};
 use crate::record::{NewRequest, Submitted};
 use crate::summary::Stage;
 use crate::terms::{Extras, Idempotency, Terms};
-use crate::timeline::{EarlierRun, RunEnd};
+use crate::timeline::{EarlierRun, RUNS, RunEnd};
 use crate::{Cancelled, Error, OwnerLimits};
 use postback_wire::report::Outcome;
 
@@ -139,7 +139,8 @@ pub(super) async fn a_delayed_request_waits_for_its_time(world: World) {
     let store = world.open().await;
     let room = std::sync::Arc::new(tokio::sync::Semaphore::new(10));
     let mut channel = store.attach_requests(vec![ROUTE.into()], room);
-    let terms = Terms { delay: Some(Duration::from_mins(1)), priority: -3, ..Terms::default() };
+    let terms =
+        Terms { run_at: Some(world.now().saturating_add(Duration::from_mins(1))), priority: -3, ..Terms::default() };
     let timeout = Some(Duration::from_secs(5));
     submit(&store, NewRequest { terms: Terms { timeout, ..terms }, ..world.request("later") }).await;
     assert!(channel.recv().now_or_never().is_none(), "it is not due");
@@ -188,6 +189,19 @@ pub(super) async fn the_timeline_has_every_run(world: World) {
     assert_eq!(store.purge(world.now(), 10).await.unwrap(), 1);
     submit(&store, world.request("r")).await;
     assert!(store.timeline(&id("r")).await.unwrap().unwrap().runs.is_empty());
+}
+
+pub(super) async fn a_timeline_has_the_last_runs(world: World) {
+    let store = world.open().await;
+    attach(&store);
+    submit(&store, world.request("r")).await;
+    for _ in 0..RUNS + 3 {
+        let claim = store.claim_requests(1).await.unwrap().rows.remove(0).claim;
+        current(store.retry_request(claim, world.now(), None).await);
+    }
+    let runs = store.timeline(&id("r")).await.unwrap().unwrap().runs;
+    let epochs: Vec<_> = runs.iter().map(|run| run.epoch as usize).collect();
+    assert_eq!(epochs, (4..=RUNS + 3).collect::<Vec<_>>());
 }
 
 pub(super) async fn a_watch_sees_every_change_of_status(world: World) {

@@ -241,6 +241,9 @@ pub(super) async fn only_what_had_begun_counts_the_death_of_its_process() {
     let store = world.open().await;
     let recovered = store.recover(2).await.unwrap();
     assert_eq!((recovered.requests, recovered.lost.len()), (2, 0));
+    for (name, runs) in [("ran", 1), ("waited", 0)] {
+        assert_eq!(store.timeline(&id(name)).await.unwrap().unwrap().runs.len(), runs, "{name}");
+    }
     attach(&store);
     let mut rows = store.claim_requests(5).await.unwrap().rows;
     rows.sort_by(|a, b| a.claim.id.as_str().cmp(b.claim.id.as_str()));

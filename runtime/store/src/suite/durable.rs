@@ -213,7 +213,12 @@ pub(super) async fn delays_and_deadlines_survive_a_restart() {
     let world = World::sqlite();
     let minute = Duration::from_mins(1);
     let store = world.open().await;
-    let terms = Terms { delay: Some(minute), timeout: Some(minute), priority: 7, ..Terms::default() };
+    let terms = Terms {
+        run_at: Some(world.now().saturating_add(minute)),
+        timeout: Some(minute),
+        priority: 7,
+        ..Terms::default()
+    };
     let owner = Owner::from("a");
     submit(&store, crate::NewRequest { terms, owner: owner.clone(), ..world.request("later") }).await;
     let terms = Terms { deadline: Some(world.now().saturating_add(2 * minute)), ..Terms::default() };

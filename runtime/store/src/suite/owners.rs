@@ -153,6 +153,21 @@ pub(super) async fn a_claim_of_many_owners_is_bounded_by_bytes(world: World) {
     assert_eq!(store.claim_requests(6).await.unwrap().next_due, None);
 }
 
+pub(super) async fn an_owner_that_a_claim_skips_is_first_next_time(world: World) {
+    let store = world.open().await;
+    let large = |owner, name| NewRequest { body: vec![7; 5 << 20].into(), ..of(&world, owner, name) };
+    for new in [large("a", "1"), large("a", "2"), large("b", "1"), of(&world, "c", "1")] {
+        submit(&store, new).await;
+    }
+    attach(&store);
+    // The request of `b` is too large for a claim that has one of `a`. The one of `c` is small.
+    let rows = store.claim_requests(9).await.unwrap().rows;
+    assert!(by_owner(&rows).contains_key("a") && !by_owner(&rows).contains_key("b"), "{:?}", by_owner(&rows));
+    settle(&world, &store, rows).await;
+    let rows = store.claim_requests(1).await.unwrap().rows;
+    assert_eq!(by_owner(&rows), BTreeMap::from([("b", 1)]));
+}
+
 pub(super) async fn waiting_requests_of_an_owner_can_be_cancelled_and_put_back(world: World) {
     let store = world.open().await;
     many(&world, &store, "a", 2).await;

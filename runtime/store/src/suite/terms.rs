@@ -14,7 +14,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 
 fn later(world: &World, name: &str, delay: Duration) -> NewRequest {
-    NewRequest { terms: Terms { delay: Some(delay), ..Terms::default() }, ..world.request(name) }
+    let run_at = Some(world.now().saturating_add(delay));
+    NewRequest { terms: Terms { run_at, ..Terms::default() }, ..world.request(name) }
 }
 
 fn until(world: &World, name: &str, time: Duration) -> NewRequest {
@@ -36,6 +37,21 @@ pub(super) async fn a_delayed_request_can_be_cancelled(world: World) {
     let batch = store.claim_requests(9).await.unwrap();
     assert_eq!((batch.rows.len(), batch.next_due), (0, None));
     assert_eq!(store.counts().await.unwrap().queued.values().sum::<u64>(), 0);
+}
+
+pub(super) async fn a_request_is_due_at_its_time_however_long_its_body_takes(world: World) {
+    let store = world.open().await;
+    let room = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
+    let mut channel = store.attach_requests(vec![ROUTE.into()], room);
+    let slow = later(&world, "slow", MINUTE);
+    let too_slow = later(&world, "too slow", SECOND);
+    world.advance(SECOND);
+    submit(&store, slow).await;
+    // The time of this request is over when the request comes, so it is as any other new request.
+    submit(&store, too_slow).await;
+    assert!(channel.recv().now_or_never().is_some_and(|row| row.unwrap().row.claim.id == id("too slow")));
+    world.advance(MINUTE - SECOND);
+    assert_eq!(ids(&store.claim_requests(9).await.unwrap().rows), ["slow"]);
 }
 
 pub(super) async fn many_delayed_requests_become_due_together(world: World) {
@@ -102,6 +118,29 @@ pub(super) async fn a_request_that_was_begun_in_time_does_not_expire(world: Worl
     current(store.retry_request(claim.claim, world.now(), None).await);
     assert_eq!(store.claim_expired(9).await.unwrap().rows.len(), 0);
     assert!(!claimed(&store).await.expired);
+
+    submit(&store, until(&world, "put back", SECOND)).await;
+    let claim = claimed(&store).await.claim;
+    world.advance(MINUTE);
+    current(store.put_back_request(claim).await);
+    assert_eq!(store.claim_expired(9).await.unwrap().rows.len(), 0);
+    assert!(!claimed(&store).await.expired);
+
+    // A request that was claimed, but has not begun to run, is not in time.
+    for by_worker in [true, false] {
+        let name = if by_worker { "given back" } else { "given back later" };
+        submit(&store, until(&world, name, SECOND)).await;
+        let claim = claimed(&store).await.claim;
+        world.advance(MINUTE);
+        current(store.give_back_request(claim).await);
+        let given_back = store.timeline(&id(name)).await.unwrap().unwrap();
+        assert_eq!((given_back.runs.len(), given_back.epoch), (0, 1));
+        let claim = if by_worker { store.claim_requests(1).await } else { store.claim_expired(1).await };
+        let mut rows = claim.unwrap().rows;
+        assert!(rows.remove(0).expired);
+        // It will not run, so its timeline has no begin of a run.
+        assert_eq!(store.timeline(&id(name)).await.unwrap().unwrap().started, None);
+    }
 
     submit(&store, until(&world, "cancelled", SECOND)).await;
     let end = |_, _| (Outcome::cancelled(world.now()), vec![]);

@@ -16,7 +16,7 @@ impl Apply for ClaimExpired {
                 break;
             }
             bytes += size;
-            rows.extend(tables.claim(&id, now, None));
+            rows.extend(tables.claim(&id, now));
         }
         Batch { rows, next_due: tables.waiting.next_deadline() }
     }

@@ -10,7 +10,6 @@ use crate::record::{Batch, ClaimedRequest, Owner, RequestState};
 use crate::share::{Line, shares};
 use crate::sizes::CLAIM_BYTES;
 use postback_wire::id::RequestId;
-use postback_wire::time::Timestamp;
 
 impl Apply for ClaimRequests {
     fn apply(&self, tables: &mut Tables, now: Now) -> Claimed {
@@ -42,8 +41,8 @@ impl Apply for ClaimRequests {
                 continue;
             }
             bytes += size;
-            rows.extend(tables.claim(&id, now, Some(now.wall)));
-            tables.turns.served(route, owner.clone());
+            rows.extend(tables.claim(&id, now));
+            tables.turns.served(route, Some(owner.clone()));
             *claimed_of.entry((place, owner)).or_default() += 1;
             line.running += 1;
             line.free -= 1;
@@ -64,15 +63,17 @@ fn first(tables: &Tables, route: &str, busy: impl Fn(&Owner) -> usize) -> Option
 }
 
 impl Tables {
-    /// Claims a waiting request. `started` is when its run begins. `None`: it will not run.
-    pub(super) fn claim(&mut self, id: &RequestId, now: Now, started: Option<Timestamp>) -> Option<ClaimedRequest> {
+    /// Claims a waiting request. Its run begins now, unless the request has expired: then it will not run.
+    pub(super) fn claim(&mut self, id: &RequestId, now: Now) -> Option<ClaimedRequest> {
         self.waits_no_more(id);
         let row = self.requests.get_mut(id)?;
         row.state = RequestState::Running;
         row.epoch += 1;
-        row.started = started.or(row.started);
         self.running += 1;
         let expired = row.failures == 0 && row.deadline.is_some_and(|deadline| deadline <= now.due);
+        if !expired {
+            row.started = Some(now.wall);
+        }
         Some(ClaimedRequest { expired, ..row.claimed() })
     }
 }

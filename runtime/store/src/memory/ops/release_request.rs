@@ -11,13 +11,13 @@ impl Apply for ReleaseRequest {
     fn apply(&self, tables: &mut Tables, now: Now) -> Settled {
         let Some(row) = tables.current_request(&self.claim, &RequestState::Running) else { return Settled::Stale };
         row.state = RequestState::Queued;
-        row.runs.push(EarlierRun {
-            epoch: row.epoch,
-            started: row.started.unwrap_or(row.new.created),
-            ended: now.wall,
-            end: self.end(),
-            detail: self.detail.clone(),
-        });
+        let started = row.started.take().unwrap_or(row.new.created);
+        if self.begun {
+            let (epoch, end, detail) = (row.epoch, self.end(), self.detail.clone());
+            row.runs.push(EarlierRun { epoch, started, ended: now.wall, end, detail });
+            // The deadline of a request is met as soon as its first run has begun.
+            row.deadline = None;
+        }
         // If the request is cancelled, the request is due now. A cancelled request is not run again, so it need not
         // wait until its next run is due.
         let due = self.due.unwrap_or(now.due);

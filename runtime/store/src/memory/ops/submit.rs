@@ -24,7 +24,7 @@ impl Apply for Submit {
             return answer;
         }
         let seq = tables.next_seq();
-        let due = request.terms.delay.map_or(now.due, |delay| now.due.saturating_add(delay));
+        let due = request.terms.run_at.map_or(now.due, |at| now.due_at(at).max(now.due));
         if let Some(Idempotency { key, .. }) = &request.idempotency {
             let place = (request.owner.clone(), request.route.clone(), key.clone());
             tables.keys.insert(place, request.id.clone());

@@ -1,6 +1,8 @@
 //! Claims due requests. The routes share the free slots, and the owners of a route share those of the route. Suspects
 //! are claimed one by one. A *suspect* is a request that was running when an earlier process ended.
 
+use std::collections::HashSet;
+
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
@@ -10,7 +12,7 @@ use crate::record::{self, Owner};
 use crate::share::{Line, shares};
 use crate::sqlite::Batch;
 use crate::sqlite::requests::claimed;
-use crate::sqlite::waiting::{self, CRASHES, Head};
+use crate::sqlite::waiting::{self, CRASHES, Head, OWNER};
 use postback_wire::time::Timestamp;
 
 impl Apply for ClaimRequests {
@@ -125,7 +127,7 @@ async fn claim_of_route(
     if first == last {
         claimed.add(waiting::claim_of(batch, route, first, share, claimed.bytes).await?)?;
         if claimed.rows.len() > before {
-            batch.turns.served(route, first.clone());
+            batch.turns.served(route, Some(first.clone()));
         }
         return Ok(claimed.rows.len() - before == share);
     }
@@ -138,7 +140,8 @@ async fn claim_of_route(
     };
     let lines: Vec<Line> = owners.iter().enumerate().map(line).collect();
     let shares = shares(&lines, share);
-    let last = shares.iter().map(|(place, _)| *place).max();
+    let mut offered: Vec<&Owner> = shares.iter().filter_map(|(place, _)| owners.get(*place)).collect();
+    offered.sort_by_key(|owner| owners.iter().position(|other| other == *owner));
     let mut shares: Vec<(&str, usize)> =
         shares.into_iter().filter_map(|(place, share)| Some((&**owners.get(place)?, share))).collect();
     while let Some(most) = shares.iter().map(|(_, share)| *share).max() {
@@ -156,9 +159,13 @@ async fn claim_of_route(
             shares.retain(|(_, share)| *share > 0);
         }
     }
-    if let Some(owner) = last.and_then(|place| owners.get(place)) {
-        batch.turns.served(route, owner.clone());
+    // Each of the owners had a due row. So if an owner has no row in the claim, its row is too large for this claim, and
+    // its turn is the next one.
+    let rows = claimed.rows.get(before..).unwrap_or_default();
+    let served: HashSet<&str> = rows.iter().map(|row| row.try_get(OWNER)).collect::<Result<_, _>>()?;
+    if !served.is_empty() {
+        let last = offered.into_iter().take_while(|owner| served.contains(&***owner)).last();
+        batch.turns.served(route, last.cloned());
     }
-    // Each of the owners had a due row. So if there are no rows, the next row is too large for this claim.
-    Ok(claimed.rows.len() > before)
+    Ok(!served.is_empty())
 }

@@ -31,13 +31,15 @@ impl Apply for Recover {
     }
 }
 
-/// The requests that earlier processes had claimed. Each request is a pair: the number of its row, and its new number
-/// of crashes.
+/// The number of a row, the new number of crashes of the request, and whether its run had begun (0 or 1).
+type Orphan = (i64, u32, u32);
+
+/// The requests that earlier processes had claimed.
 #[derive(Default)]
 struct Orphans {
-    requeued: Vec<(i64, u32)>,
+    requeued: Vec<Orphan>,
     /// The requests that are not run again, because they had too many crashes or were cancelled.
-    lost: Vec<(i64, u32)>,
+    lost: Vec<Orphan>,
 }
 
 /// Finds the requests that earlier processes had claimed. Only one process at a time owns the database, so no other
@@ -47,22 +49,23 @@ async fn orphans(batch: &mut Batch<'_>, max_crashes: u32) -> Result<Orphans, sql
     let mut orphans = Orphans::default();
     for row in query(sql).bind(batch.start.node).fetch_all(&mut *batch.conn).await? {
         let claim = Claim { id: RequestId::stored(row.try_get(1)?), epoch: small(&row, 2)? };
-        let crashes = small(&row, 3)? + u32::from(batch.had_begun.is_none_or(|begun| begun.has(&claim)));
+        let begun = u32::from(batch.had_begun.is_none_or(|begun| begun.has(&claim)));
+        let crashes = small(&row, 3)? + begun;
         let is_lost = row.try_get(4)? || crashes >= max_crashes;
         let rows = if is_lost { &mut orphans.lost } else { &mut orphans.requeued };
-        rows.push((row.try_get(0)?, crashes));
+        rows.push((row.try_get(0)?, crashes, begun));
     }
     Ok(orphans)
 }
 
-async fn requeue(batch: &mut Batch<'_>, rows: &[(i64, u32)]) -> Result<u64, sqlx::Error> {
+async fn requeue(batch: &mut Batch<'_>, rows: &[Orphan]) -> Result<u64, sqlx::Error> {
     let sql = "INSERT OR IGNORE INTO run (request, epoch, started, ended, end) \
                SELECT seq, epoch, coalesce(started, created), ?2, ?3 FROM request \
-               WHERE seq IN (SELECT value ->> 0 FROM json_each(?1))";
+               WHERE seq IN (SELECT value ->> 0 FROM json_each(?1) WHERE value ->> 2)";
     let lost = query(sql).bind(json(rows)?).bind(batch.now.wall.micros()).bind(RunEnd::Lost.as_str());
     lost.execute(&mut *batch.conn).await?;
     let sql = sql!(
-        "UPDATE request SET state = {queued}, node = NULL, due = ?2, crashes = j.value ->> 1 \
+        "UPDATE request SET state = {queued}, node = NULL, started = NULL, due = ?2, crashes = j.value ->> 1 \
          FROM json_each(?1) AS j WHERE request.seq = j.value ->> 0"
     );
     let requeue = query(sql).bind(json(rows)?).bind(batch.now.due.micros());
@@ -70,7 +73,7 @@ async fn requeue(batch: &mut Batch<'_>, rows: &[(i64, u32)]) -> Result<u64, sqlx
 }
 
 /// Claims these requests for this process, so that this process can settle the requests.
-async fn take_over(batch: &mut Batch<'_>, rows: &[(i64, u32)]) -> Result<Vec<ClaimedRequest>, sqlx::Error> {
+async fn take_over(batch: &mut Batch<'_>, rows: &[Orphan]) -> Result<Vec<ClaimedRequest>, sqlx::Error> {
     let sql = "UPDATE request SET epoch = epoch + 1, node = ?2, crashes = j.value ->> 1 \
                FROM json_each(?1) AS j WHERE request.seq = j.value ->> 0 \
                RETURNING due, request.seq, request.id, route, epoch, failures, crashes, created, cancel, owner, priority, \

@@ -17,10 +17,10 @@ impl Apply for ReleaseRequest {
         let mut list = Vec::new();
         let mut by_id = HashMap::new();
         for (at, op) in batch.of::<Self>() {
-            let Self { claim, due, failed, detail } = op;
+            let Self { claim, due, begun, failed, detail } = op;
             let due = due.unwrap_or(batch.now.due).micros();
             let end = op.end().as_str();
-            list.push((claim.id.as_str(), claim.epoch, due, i64::from(*failed), end, detail));
+            list.push((claim.id.as_str(), claim.epoch, due, i64::from(*failed), end, detail, i64::from(*begun)));
             by_id.insert(claim.id.as_str(), at);
             batch.answer::<Self>(at, Settled::Stale);
         }
@@ -32,15 +32,17 @@ impl Apply for ReleaseRequest {
             "INSERT OR IGNORE INTO run (request, epoch, started, ended, end, detail) \
              SELECT r.seq, r.epoch, coalesce(r.started, r.created), ?2, j.value ->> 4, j.value ->> 5 \
              FROM json_each(?1) AS j CROSS JOIN request AS r \
-             WHERE r.id = j.value ->> 0 AND r.epoch = j.value ->> 1 AND r.state = {running}"
+             WHERE r.id = j.value ->> 0 AND r.epoch = j.value ->> 1 AND r.state = {running} AND j.value ->> 6"
         );
         query(sql).bind(&list).bind(batch.now.wall.micros()).execute(&mut *batch.conn).await?;
-        // A cancelled request is due now. A cancelled request is not run again, so it need not wait until its next run
+        // The deadline of a request is met as soon as its first run has begun. A cancelled request is due now. A cancelled request is not run again, so it need not wait until its next run
         // is due.
         let sql = sql!(
-            "UPDATE request SET state = {queued}, node = NULL, failures = failures + j.failed, \
+            "UPDATE request SET state = {queued}, node = NULL, started = NULL, \
+             deadline = iif(j.begun, NULL, deadline), failures = failures + j.failed, \
              due = iif(cancel, min(j.due, ?2), j.due), later = (cancel = 0 AND j.due > ?2) \
-             FROM (SELECT value ->> 0 AS id, value ->> 1 AS epoch, value ->> 2 AS due, value ->> 3 AS failed \
+             FROM (SELECT value ->> 0 AS id, value ->> 1 AS epoch, value ->> 2 AS due, value ->> 3 AS failed, \
+                          value ->> 6 AS begun \
                    FROM json_each(?1)) AS j \
              WHERE request.id = j.id AND request.epoch = j.epoch AND request.state = {running} RETURNING id"
         );

@@ -98,8 +98,8 @@ async fn write_requests(batch: &mut Batch<'_>, new: &[New<'_>]) -> Result<u64, s
         let state = if *is_pre_claimed { RequestState::Running } else { RequestState::Queued };
         let epoch = i64::from(*is_pre_claimed);
         columns.add(*seq).add(request.id.as_str()).add(request.route.as_str()).add(state.code());
-        let Terms { priority, delay, deadline, timeout } = request.terms;
-        let due = delay.map_or(now.due, |delay| now.due.saturating_add(delay));
+        let Terms { priority, run_at, deadline, timeout } = request.terms;
+        let due = run_at.map_or(now.due, |at| now.due_at(at).max(now.due));
         columns.add(due.micros()).add(epoch).add(0_i64).add(0_i64);
         columns.add(is_pre_claimed.then_some(node)).add(request.created.micros());
         columns.add(&*request.owner).add(i64::from(priority));
