@@ -39,7 +39,7 @@ pub(crate) fn run(options: &Options) -> bool {
     let (mut server, load) = roundtrip::start_server(folder.path(), &receiver, &options.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
     let play = |time| runtime.block_on(load.round(Kind::RoundTrip, options.in_flight.into(), time));
-    let read = || Reading::of(server.id(), &folder.path().join("postback.db"), &runtime);
+    let read = || Reading::of(server.id(), &folder.path().join("workload.db"), &runtime);
 
     play(WARM_UP);
     let before = read();
