@@ -83,10 +83,8 @@ fn check(access: &Access, request: &mut Request) -> Result<Option<Left>, Box<Ref
     let options = access.options();
     let is_open = match path {
         "/openapi.json" => options.public.openapi,
-        "/metrics" => options.public.metrics,
         _ => is_of_operator,
     };
-    let needs_all_routes = path == "/metrics";
     let peer = request.extensions().get().map_or(IpAddr::from([0; 4]), |Peer(peer)| *peer);
     let client = access.client_address(peer, request.headers());
     request.extensions_mut().insert(client);
@@ -94,9 +92,6 @@ fn check(access: &Access, request: &mut Request) -> Result<Option<Left>, Box<Ref
         return Ok(None);
     }
     let caller = access.caller(request.headers()).map_err(|why| unauthenticated(access, client, &why))?;
-    if needs_all_routes && caller.token.as_ref().is_some_and(|token| !token.terms.routes.is_empty()) {
-        return Err(denied(Denied::Route, "/metrics").into());
-    }
     if caller.token.is_none() && options.auth == Auth::Tokens && is_of_other_page(&options, request) {
         return Err(Problem::new(Code::Forbidden, OF_OTHER_PAGE).into());
     }

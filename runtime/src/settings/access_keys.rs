@@ -52,11 +52,8 @@ fn host(node: Node) -> Result<HostPattern, Mismatch> {
 }
 
 fn public(node: Node) -> Result<Public, Mismatch> {
-    let both = [("openapi", (true, false)), ("metrics", (false, true))];
-    let listed = read::list(node, "a list of \"openapi\" and \"metrics\"", |node| one_of(node, &both))?;
-    let openapi = listed.iter().any(|(openapi, _)| *openapi);
-    let metrics = listed.iter().any(|(_, metrics)| *metrics);
-    Ok(Public { openapi, metrics })
+    let listed = read::list(node, "a list that may have \"openapi\"", |node| one_of(node, &[("openapi", ())]))?;
+    Ok(Public { openapi: !listed.is_empty() })
 }
 
 /// Reads the origins of web pages. `*` allows every page.

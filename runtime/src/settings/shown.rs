@@ -147,8 +147,7 @@ impl Settings {
 }
 
 fn public(public: Public) -> Value {
-    let names = [("openapi", public.openapi), ("metrics", public.metrics)];
-    json!(names.iter().filter(|(_, is)| *is).map(|(name, _)| name).collect::<Vec<_>>())
+    if public.openapi { json!(["openapi"]) } else { json!([]) }
 }
 
 fn origins(origins: &Origins) -> Value {

@@ -103,7 +103,7 @@ fn every_key_can_be_set_by_a_variable() {
         ("POSTBACK_SERVER__AUTH", "none"),
         ("POSTBACK_SERVER__HOSTS", "api.example.com, *.internal"),
         ("POSTBACK_SERVER__TRUSTED_PROXIES", "10.0.0.0/8,fd00::/8"),
-        ("POSTBACK_SERVER__PUBLIC", "openapi,metrics"),
+        ("POSTBACK_SERVER__PUBLIC", "openapi"),
         ("POSTBACK_SERVER__ADMIN_TOKEN", "an-admin-token-of-some-length"),
         ("POSTBACK_SERVER__CORS_ORIGINS", "https://app.example.com"),
         (
