@@ -64,7 +64,7 @@ impl Gate {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = token;
     }
 
-    /// Makes the router that lets calls with the token pass to `router`, under [`PATH`](super::PATH). A caller that
+    /// Makes the router that lets calls with the token pass to `router`, under [`PATH`]. A caller that
     /// tries many tokens has to wait, as one that guesses tokens of callers.
     pub(crate) fn guarding(self, router: Router, access: Arc<Access>) -> Router {
         let check = move |mut request: Request, next: Next| {

@@ -5,7 +5,7 @@
 //!   written it.
 //! - If there is not enough memory, answers whose clients do not read lose their windows. If such a client reads again,
 //!   the window is read from the store again. If dropping windows frees too little memory, the server closes the
-//!   connections of slow clients; see [`MinRate`].
+//!   connections of slow clients; see [`MinRate`](super::min_rate::MinRate).
 //! - If the client of an answer reads too slowly, the answer ends early. The server closes the connection. If other
 //!   calls of the connection still make progress, the server ends only the stream of this answer.
 //! - Windows never use all of the memory, so that small answers always get through.
