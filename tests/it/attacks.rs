@@ -56,6 +56,38 @@ impl Bystander {
     }
 }
 
+/// A server that is attacked, and its bystander.
+struct Attacked {
+    server: Server,
+    bystander: Bystander,
+    /// The memory of the server before the attack, in MiB.
+    before: u64,
+}
+
+impl Attacked {
+    async fn start() -> Self {
+        let server = Server::start("");
+        server.submit("/echo", json!(1)).await;
+        let before = server.process.resident_mib();
+        Self { bystander: Bystander::start(&server), server, before }
+    }
+
+    /// Ends the attack: it must have cost little memory, and the bystander must have been served.
+    async fn end(self) {
+        let added = self.server.process.resident_mib().saturating_sub(self.before);
+        assert!(added < MOST_MIB, "{added} MiB");
+        assert!(self.bystander.served().await > 0);
+    }
+}
+
+/// Waits until the server has ended the connection of each flood. It must have read little of each.
+async fn all_end(floods: Vec<JoinHandle<usize>>) {
+    for flood in floods {
+        let written = flood.await.unwrap();
+        assert!(written < MOST_READ, "{written} bytes");
+    }
+}
+
 /// Writes these pieces until the server ends the connection. Returns how many bytes were written.
 async fn flood(mut socket: TcpStream, mut piece: impl FnMut(usize) -> Vec<u8>) -> usize {
     let mut written = 0;
@@ -72,26 +104,18 @@ async fn flood(mut socket: TcpStream, mut piece: impl FnMut(usize) -> Vec<u8>) -
 
 #[tokio::test(flavor = "multi_thread")]
 async fn floods_of_headers_end_their_connection_only() {
-    let server = Server::start("");
-    server.submit("/echo", json!(1)).await;
-    let before = server.process.resident_mib();
-    let bystander = Bystander::start(&server);
+    let attacked = Attacked::start().await;
     let mut floods = Vec::new();
     for n in 0..60 {
-        let socket = server.saying("POST /echo HTTP/1.1\r\nhost: localhost\r\n").await;
+        let socket = attacked.server.saying("POST /echo HTTP/1.1\r\nhost: localhost\r\n").await;
         floods.push(tokio::spawn(flood(socket, move |at| match n % 3 {
             0 => format!("x-{at}: {}\r\n", "a".repeat(1_000)).into_bytes(),
             1 => b"a:b\r\n".repeat(200),
             _ => b"x".repeat(1_000),
         })));
     }
-    for flood in floods {
-        let written = flood.await.unwrap();
-        assert!(written < MOST_READ, "{written} bytes");
-    }
-    let added = server.process.resident_mib().saturating_sub(before);
-    assert!(added < MOST_MIB, "{added} MiB");
-    assert!(bystander.served().await > 0);
+    all_end(floods).await;
+    attacked.end().await;
 }
 
 /// A frame of HTTP/2.
@@ -102,40 +126,29 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_of_endless_continuations_ends_its_connection_only() {
-    let server = Server::start("");
-    server.submit("/echo", json!(1)).await;
-    let before = server.process.resident_mib();
-    let bystander = Bystander::start(&server);
+    let attacked = Attacked::start().await;
     let mut floods = Vec::new();
     for _ in 0..20 {
-        let mut socket = server.saying("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+        let mut socket = attacked.server.saying("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
         // Settings, and a head that does not end: a literal header that is not indexed, again and again.
         socket.write_all(&[frame(4, 0, 0, &[]), frame(1, 0, 1, &[0x82])].concat()).await.unwrap();
         let header = [&[0, 1, b'a', 127, 0x80, 0x07][..], &[b'b'; 1_023]].concat();
         floods.push(tokio::spawn(flood(socket, move |_| frame(9, 0, 1, &header))));
     }
-    for flood in floods {
-        let written = flood.await.unwrap();
-        assert!(written < MOST_READ, "{written} bytes");
-    }
-    let added = server.process.resident_mib().saturating_sub(before);
-    assert!(added < MOST_MIB, "{added} MiB");
-    assert!(bystander.served().await > 0);
+    all_end(floods).await;
+    attacked.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_that_are_reset_at_once_end_their_connection_only() {
-    let server = Server::start("");
-    server.submit("/echo", json!(1)).await;
-    let before = server.process.resident_mib();
-    let bystander = Bystander::start(&server);
+    let attacked = Attacked::start().await;
     for _ in 0..8 {
-        let socket = TcpStream::connect(server.address()).await.unwrap();
+        let socket = TcpStream::connect(attacked.server.address()).await.unwrap();
         let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
         let connection = tokio::spawn(connection);
         let mut reset = 0;
         while let Ok(mut ready) = client.clone().ready().await {
-            let post = http::Request::post(server.path("/echo")).header("content-type", "application/json");
+            let post = http::Request::post(attacked.server.path("/echo")).header("content-type", "application/json");
             let Ok((answer, mut body)) = ready.send_request(post.body(()).unwrap(), false) else { break };
             let _ = body.send_data(Bytes::from_static(b"1"), false);
             body.send_reset(h2::Reason::CANCEL);
@@ -148,9 +161,7 @@ async fn streams_that_are_reset_at_once_end_their_connection_only() {
         // The server tells the client to calm down, or ends the connection.
         assert!(connection.await.unwrap().is_err());
     }
-    let added = server.process.resident_mib().saturating_sub(before);
-    assert!(added < MOST_MIB, "{added} MiB");
-    assert!(bystander.served().await > 0);
+    attacked.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -91,7 +91,7 @@ impl Reading {
             let name = text("comm");
             let group = GROUPS.iter().find(|(start, _)| name.starts_with(start)).map_or(OTHERS, |(_, group)| group);
             let sum = reading.threads.entry(group).or_default();
-            sum.nanoseconds += text("schedstat").split(' ').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+            sum.nanoseconds += nanoseconds(&text("schedstat"));
             sum.sleeps += field(&text("status"), "voluntary_ctxt_switches:");
         }
         reading
@@ -135,10 +135,14 @@ impl Reading {
 pub(crate) fn processor_time(process: u32) -> Duration {
     let tasks = fs::read_dir(format!("/proc/{process}/task")).expect("a process on Linux");
     let of_task = |task: std::io::Result<fs::DirEntry>| {
-        let text = fs::read_to_string(task.expect("a thread").path().join("schedstat")).unwrap_or_default();
-        text.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0)
+        nanoseconds(&fs::read_to_string(task.expect("a thread").path().join("schedstat")).unwrap_or_default())
     };
     Duration::from_nanos(tasks.map(of_task).sum())
+}
+
+/// The processor time in a file `schedstat`.
+fn nanoseconds(schedstat: &str) -> u64 {
+    schedstat.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
 /// The number after a name in a file of `/proc`. If the name is missing, 0.

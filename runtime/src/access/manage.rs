@@ -145,9 +145,7 @@ impl TokenRequest {
 /// Reads a time in the form of RFC 3339, or a day, which means its first moment in UTC.
 pub(crate) fn parse_time(text: &str) -> Option<Timestamp> {
     let text = text.trim();
-    let day = || format!("{text}T00:00:00Z");
-    let time = chrono::DateTime::parse_from_rfc3339(text).or_else(|_| chrono::DateTime::parse_from_rfc3339(&day()));
-    time.ok().map(|time| Timestamp::from_micros(time.timestamp_micros()))
+    Timestamp::parse(text).or_else(|| Timestamp::parse(&format!("{text}T00:00:00Z")))
 }
 
 /// Returns the token of a record, or `None` if this program cannot read its terms.

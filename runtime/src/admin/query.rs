@@ -66,7 +66,7 @@ impl Parameters {
 
     /// Reads the cursor of a list that goes by the numbers of rows.
     pub(super) fn row(&self) -> Result<Option<u64>, Problem> {
-        self.parsed("cursor", CURSOR, |text| u64::from_str_radix(text.strip_prefix('r')?, 36).ok())
+        self.parsed("cursor", CURSOR, |text| u64::from_str_radix(text.strip_prefix('r')?, 16).ok())
     }
 
     /// Reads the cursor of a list that goes by names which must not be shown.
@@ -85,10 +85,8 @@ const TIME: &str = "a time such as 2026-11-23T08:00:00Z, or how long ago, such a
 
 /// Reads a time: a date and a time as in RFC 3339, or how long ago.
 pub(super) fn time(text: &str, clock: &Clock) -> Option<Timestamp> {
-    if let Ok(time) = chrono::DateTime::parse_from_rfc3339(text) {
-        return Some(Timestamp::from_micros(time.timestamp_micros()));
-    }
-    humantime::parse_duration(text).ok().map(|ago| clock.now().saturating_sub(ago))
+    let ago = || humantime::parse_duration(text).ok().map(|ago| clock.now().saturating_sub(ago));
+    Timestamp::parse(text).or_else(ago)
 }
 
 /// The problem of a time that cannot be read.
@@ -102,15 +100,7 @@ fn wrong(name: &str, wanted: &str) -> Problem {
 
 /// Makes the cursor of a list that goes by the numbers of rows.
 pub(super) fn row_cursor(row: u64) -> String {
-    let (mut digits, mut rest) = (Vec::new(), row);
-    loop {
-        digits.push(char::from_digit(u32::try_from(rest % 36).unwrap_or(0), 36).unwrap_or('0'));
-        rest /= 36;
-        if rest == 0 {
-            break;
-        }
-    }
-    format!("r{}", digits.into_iter().rev().collect::<String>())
+    format!("r{row:x}")
 }
 
 /// Makes the cursor of a list that goes by names.

@@ -33,7 +33,7 @@ use super::answer_memory::AnswerSlot;
 use super::open_connections::{Connection, StreamOfConnection, network};
 use super::problem::{Code, Form, Problem};
 use super::result;
-use super::status::unanswered;
+use super::status::{is_theirs, unanswered};
 use super::streamed_answer::{AnswerError, AnswerText, StreamedBody};
 use super::{Api, gate};
 use crate::access::{Caller, ClientAddress, Scope};
@@ -117,8 +117,7 @@ async fn answer(
     let watch = Arc::new(api.store.watch(&id));
     let timeline = read(&api, &id).await.map_err(|error| unanswered(&api, &error))?;
     api.unreadable.over();
-    let timeline =
-        timeline.filter(|Timeline { summary, .. }| summary.route == route.path && caller.owns(&summary.owner));
+    let timeline = timeline.filter(|timeline| is_theirs(&timeline.summary, route, &caller));
     let events = frames::events(&timeline.ok_or_else(|| Problem::unknown_id(text))?);
     let sent = last.filter(|last| events.iter().any(|event| event.key == *last));
     if sent.is_some_and(Key::is_end) {

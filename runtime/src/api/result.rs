@@ -13,7 +13,7 @@ use super::coding::Coding;
 use super::conditions::{Answer, Conditions, Tag};
 use super::problem::{Code, Form, Problem};
 use super::response::{coded_json, status_of};
-use super::status::{Query, unsent, wait};
+use super::status::{Query, of_caller, unsent};
 use super::streamed_answer::{AnswerText, Reader};
 use super::{Api, gate};
 use crate::access::{Caller, Scope};
@@ -56,11 +56,7 @@ async fn answer(
     query: &str,
 ) -> Result<Response, Problem> {
     let query = Query::parse(query)?;
-    let id: RequestId = text.parse().map_err(|_| Problem::unknown_id(text))?;
-    let watch = api.store.watch(&id);
-    let is_theirs = |summary: &Summary| summary.route == route.path && caller.owns(&summary.owner);
-    let summary = wait(api, &id, &watch, query.wait, is_theirs).await?;
-    let summary = summary.ok_or_else(|| Problem::unknown_id(text))?;
+    let (id, summary) = of_caller(api, route, caller, text, query.wait).await?;
     let Some((end, result)) = result_of(&id, &summary)? else {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;

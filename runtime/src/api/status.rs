@@ -45,11 +45,7 @@ async fn answer(
     query: &str,
 ) -> Result<Response, Problem> {
     let query = Query::parse(query)?;
-    let id: RequestId = text.parse().map_err(|_| Problem::unknown_id(text))?;
-    let watch = api.store.watch(&id);
-    let is_theirs = |summary: &Summary| summary.route == route.path && caller.owns(&summary.owner);
-    let summary = wait(api, &id, &watch, query.wait, is_theirs).await?;
-    let summary = summary.ok_or_else(|| Problem::unknown_id(text))?;
+    let (id, summary) = of_caller(api, route, caller, text, query.wait).await?;
     let mut more = Vec::new();
     if query.delivery {
         let records = api.store.deliveries(id.as_str()).await.map_err(|error| unanswered(api, &error))?;
@@ -61,6 +57,25 @@ async fn answer(
     }
     let more = (!more.is_empty()).then_some(more);
     answer_with(api, reader, &id, &summary, more).await
+}
+
+/// Whether a request is one of this route and of this caller.
+pub(super) fn is_theirs(summary: &Summary, route: &Route, caller: &Caller) -> bool {
+    summary.route == route.path && caller.owns(&summary.owner)
+}
+
+/// Finds the caller's request whose id is `text`. Waits for the end of the request, but no longer than `time`.
+pub(super) async fn of_caller(
+    api: &Api,
+    route: &Route,
+    caller: &Caller,
+    text: &str,
+    time: Duration,
+) -> Result<(RequestId, Summary), Problem> {
+    let id: RequestId = text.parse().map_err(|_| Problem::unknown_id(text))?;
+    let watch = api.store.watch(&id);
+    let summary = wait(api, &id, &watch, time, |summary| is_theirs(summary, route, caller)).await?;
+    Ok((id, summary.ok_or_else(|| Problem::unknown_id(text))?))
 }
 
 /// Makes the answer with the state of a request, in the coding that the client asks for. `more` is the text of other

@@ -66,17 +66,15 @@ async fn accept(
     let (id, watch) = read_and_store(api, (route, caller), headers, body).await?;
     let Some(reader) = reader else { return Ok(accepted(&id)) };
     // The request is stored already. So if the state of the request cannot be read, the server must not send an error
-    // answer, because the client would conclude that the request was not accepted.
+    // answer, because the client would conclude that the request was not accepted. A caller that may not read gets no
+    // state here.
     let summary =
         status::wait(api, &id, &watch, preference.wait.unwrap_or_default(), |_| may_read).await.unwrap_or_default();
     let finished = match &summary {
-        Some(summary) if summary.is_settled() && may_read => {
-            status::answer_with(api, reader, &id, summary, None).await.ok()
-        }
+        Some(summary) if summary.is_settled() => status::answer_with(api, reader, &id, summary, None).await.ok(),
         _ => None,
     };
-    let mut response =
-        finished.unwrap_or_else(|| pending(&location(route, &id), &id, summary.as_ref().filter(|_| may_read)));
+    let mut response = finished.unwrap_or_else(|| pending(&location(route, &id), &id, summary.as_ref()));
     applied(&mut response, preference);
     Ok(response)
 }

@@ -16,8 +16,8 @@ pub mod header {
     /// this report. The value `disable` stops all deliveries to this URL. The function `policy::after_attempt`
     /// evaluates the header.
     pub const WEBHOOK_DELIVERY: &str = "webhook-delivery";
-    /// The header in which a caller sends its own id for a request. The server stores and logs the caller's id, and
-    /// never trusts it.
+    /// The header in which a caller sends its own id for a request. The server stores and logs the caller's id. Only if
+    /// the operator has set `server.accept_ids`, it is the id of the request.
     pub const REQUEST_ID: &str = "x-request-id";
     /// The header in which a caller marks repeated calls as the same call (draft-ietf-httpapi-idempotency-key-header).
     pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
