@@ -40,8 +40,8 @@ impl ClientAddress {
     }
 }
 
-/// Reads a list of addresses from the right. Returns the first address that is not a trusted proxy. If there is none,
-/// returns the last proxy that is known.
+/// Reads the list of addresses in a header, beginning at its right end. Returns the first address that is not a trusted
+/// proxy. If all addresses are trusted proxies, returns the last one that was read.
 fn last_untrusted(
     peer: IpAddr,
     headers: &HeaderMap,

@@ -194,7 +194,8 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Returns the owner that the requests of this caller are stored with: the id of the token. Empty: there is none.
+    /// Returns the id of the caller's token. It is stored as the owner of the caller's requests. Returns an empty text
+    /// if the caller has no token.
     pub(crate) fn owner(&self) -> Owner {
         self.token.as_ref().map(|token| Arc::clone(&token.id)).unwrap_or_default()
     }

@@ -1,7 +1,8 @@
 //! The change feed: server-sent events about requests and deliveries.
 //!
-//! An event says which row has changed its state, and not what it holds: whoever wants to know asks for the row. A
-//! reader who is too slow is told how many events it has missed, and goes on.
+//! An event says which row has changed its state. It does not contain the row: a client that needs the row reads it
+//! with another call. A client that reads too slowly gets an event with the number of events that it has missed. Its
+//! stream then continues.
 
 use std::convert::Infallible;
 use std::sync::Arc;
