@@ -27,7 +27,7 @@ const WARM_UP: Duration = Duration::from_secs(1);
 /// The name of each group of threads, cut to 15 characters as the kernel does, and its name in the printed table.
 const GROUPS: [(&str, &str); 4] = [
     ("postback-contro", "API, claims, writer"),
-    ("sqlx-sqlite", "SQLite"),
+    ("postback-sqlite", "SQLite"),
     ("postback-delive", "delivery"),
     ("postback-handle", "handlers"),
 ];

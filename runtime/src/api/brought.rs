@@ -21,7 +21,7 @@ use postback_wire::id::RequestId;
 use postback_wire::line::Causes;
 use postback_wire::names::header;
 use postback_wire::time::Timestamp;
-use postback_wire::trace::{TRACEPARENT, TRACESTATE, TraceParent, is_tracestate};
+use postback_wire::trace::{self, TRACEPARENT};
 use postback_wire::webhook::{Provenance, Webhook};
 
 /// The largest metadata, in bytes.
@@ -67,7 +67,7 @@ impl Brought {
         }
         brought.key = text(headers, header::IDEMPOTENCY_KEY)?.map(key).transpose()?;
         brought.terms = terms(headers, context, own)?;
-        let (traceparent, tracestate) = trace(headers);
+        let (traceparent, tracestate) = trace::of(headers);
         let extras = Extras {
             webhook: text(headers, header::WEBHOOK)?.map(|url| webhook(url, context)).transpose()?,
             metadata: single(headers, header::METADATA)?.map(metadata).transpose()?,
@@ -209,18 +209,6 @@ fn metadata(value: &HeaderValue) -> Result<Box<str>, Problem> {
     // The parser also limits how deep the JSON is, so a receiver can read what is sent on.
     serde_json::from_str::<Value>(text).map_err(|error| wrong(format!("is not JSON: {error}")))?;
     Ok(text.trim().into())
-}
-
-/// Returns the trace of the caller. An invalid trace is dropped, as the specification asks for: the trace then starts
-/// anew.
-fn trace(headers: &HeaderMap) -> (Option<Box<str>>, Option<Box<str>>) {
-    let parent = single(headers, TRACEPARENT).ok().flatten().and_then(|value| value.to_str().ok());
-    let Some(parent) = parent.map(str::trim).filter(|parent| TraceParent::parse(parent).is_some()) else {
-        return (None, None);
-    };
-    let states = headers.get_all(TRACESTATE).iter().filter_map(|value| value.to_str().ok());
-    let state = states.collect::<Vec<_>>().join(",");
-    (Some(parent.into()), is_tracestate(&state).then(|| state.into()))
 }
 
 #[cfg(test)]

@@ -30,9 +30,10 @@ pub(crate) type Cause = Arc<dyn std::error::Error + Send + Sync>;
 /// The half of a backend that writes. The writer task owns this value. The writer task never drops a future of this
 /// trait before the future is complete.
 pub(crate) trait Backend: Send {
-    /// Applies all operations in one transaction. Returns their answers, in the order of the operations. If the call
-    /// fails, nothing was written, except after [`Failure::Unknown`]: then the batch may be written.
-    fn apply<'a>(&'a mut self, ops: &'a [&'a Op], now: Now) -> BoxFuture<'a, Result<Vec<Reply>, Failure>>;
+    /// Applies all operations in one transaction. Returns the operations, and their answers in the order of the
+    /// operations. If the call fails, nothing was written, except after [`Failure::Unknown`]: then the batch may be
+    /// written. The backend gets the operations themselves, so that it can apply them on another thread.
+    fn apply(&mut self, ops: Vec<Op>, now: Now) -> BoxFuture<'_, Applied>;
     /// Returns whether the last batch was committed. The writer calls `committed` after [`Failure::Unknown`]. If the
     /// call fails, the writer calls `committed` again, and applies no other batch before it knows the outcome.
     fn committed(&mut self) -> BoxFuture<'_, Result<bool, Cause>>;
@@ -84,6 +85,9 @@ pub(crate) trait Reader: Lists {
     fn token_uses(&self) -> BoxFuture<'_, Result<HashMap<String, Timestamp>, Cause>>;
     fn audited(&self, before: i64, limit: usize) -> BoxFuture<'_, Result<Vec<AuditRecord>, Cause>>;
 }
+
+/// A batch that the backend gives back, and what has become of it.
+pub(crate) type Applied = (Vec<Op>, Result<Vec<Reply>, Failure>);
 
 /// The reason why a batch was not applied.
 #[derive(Debug)]

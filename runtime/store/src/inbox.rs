@@ -25,10 +25,15 @@ use postback_wire::line::Causes;
 /// waits for each of these operations.
 const CONTROL: (usize, usize) = (4_096, 64 << 20);
 
-/// An operation that waits in a queue, the channel on which its caller receives the answer, and the space that the
-/// operation takes in the queue.
+/// An operation that waits in a queue, and its caller.
 pub(crate) struct Entry {
     pub op: Op,
+    pub caller: Caller,
+}
+
+/// The caller of an operation: the channel on which it receives the answer, and the space that the operation takes in
+/// the queue.
+pub(crate) struct Caller {
     /// The channel on which the caller receives the answer. `None`: no caller waits for the answer, or the answer was
     /// already sent.
     pub answer: Option<oneshot::Sender<Result<Reply, Error>>>,
@@ -139,7 +144,7 @@ impl Inbox {
     fn ask(self: &Arc<Self>, queue: Queue, op: Op, room: OwnedSemaphorePermit) -> Result<Answer, Error> {
         let (answer, receiver) = oneshot::channel();
         let entry = self.entry(op, Some(answer), Some(room));
-        let posted = entry.taken_in.reports();
+        let posted = entry.caller.taken_in.reports();
         self.enqueue(queue, entry)?;
         Ok(Answer { receiver, inbox: self.clone(), posted })
     }
@@ -151,14 +156,14 @@ impl Inbox {
         queued: Option<OwnedSemaphorePermit>,
     ) -> Entry {
         let taken_in = TakenIn::new(self.counters.clone(), op.posted());
-        Entry { op, answer, since: Instant::now(), taken_in, _queued: queued }
+        Entry { op, caller: Caller { answer, since: Instant::now(), taken_in, _queued: queued } }
     }
 
     fn enqueue(&self, queue: Queue, mut entry: Entry) -> Result<(), Error> {
         {
             let mut queues = self.lock();
             if !queues.open {
-                entry.taken_in.given_back();
+                entry.caller.taken_in.given_back();
                 return Err(Error::Closed);
             }
             match queue {
@@ -199,13 +204,13 @@ impl Inbox {
             left
         };
         let mut lost = 0;
-        for mut entry in left {
-            if entry.is_awaited() {
+        for Entry { mut caller, .. } in left {
+            if caller.is_awaited() {
                 // The channel for the answer is closed here, so the caller receives an error and knows that the reports
                 // are not written. So the reports are not counted as lost.
-                entry.taken_in.given_back();
+                caller.taken_in.given_back();
             }
-            lost += entry.taken_in.reports();
+            lost += caller.taken_in.reports();
         }
         if lost > 0 {
             tracing::error!(reports = lost, "{lost} reports are lost: the store ended before it wrote them");
@@ -236,7 +241,7 @@ impl Inbox {
 
     /// Removes and returns the operations whose callers have waited for longer than `patience`.
     pub(crate) fn expire(&self, patience: Duration) -> Vec<Entry> {
-        let is_expired = |entry: &Entry| entry.is_awaited() && entry.since.elapsed() >= patience;
+        let is_expired = |entry: &Entry| entry.caller.is_awaited() && entry.caller.since.elapsed() >= patience;
         let mut queues = self.lock();
         let mut expired = queues.intake.take_out(is_expired);
         let mut control = Vec::from(std::mem::take(&mut queues.control));
@@ -305,7 +310,7 @@ enum Queue {
     Control,
 }
 
-impl Entry {
+impl Caller {
     /// Returns whether a caller waits for the answer. If no caller waits, the writer repeats the operation until it
     /// succeeds.
     pub(crate) fn is_awaited(&self) -> bool {

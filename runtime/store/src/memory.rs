@@ -29,7 +29,7 @@ use self::requests::Request;
 use self::tokens::Tokens;
 use self::waiting::Waiting;
 use crate::audit::AuditRecord;
-use crate::backend::{Backend, Cause, Failure, Left, Opened, Reader};
+use crate::backend::{Applied, Backend, Cause, Left, Opened, Reader};
 use crate::cancel::CancelView;
 use crate::clock::Now;
 use crate::list::{Cursor, ListFilter, Page};
@@ -129,7 +129,7 @@ impl Memory {
 }
 
 impl Backend for Memory {
-    fn apply<'a>(&'a mut self, ops: &'a [&'a Op], now: Now) -> BoxFuture<'a, Result<Vec<Reply>, Failure>> {
+    fn apply(&mut self, ops: Vec<Op>, now: Now) -> BoxFuture<'_, Applied> {
         let mut tables = self.lock();
         let mut replies: Vec<Option<Reply>> = ops.iter().map(|_| None).collect();
         for stage in Stage::IN_ORDER {
@@ -138,7 +138,8 @@ impl Backend for Memory {
             }
         }
         // Invariant: every operation has a reply, because every operation belongs to one of the stages.
-        ready(Ok(replies.into_iter().flatten().collect())).boxed()
+        let replies = replies.into_iter().flatten().collect();
+        ready((ops, Ok(replies))).boxed()
     }
 
     fn committed(&mut self) -> BoxFuture<'_, Result<bool, Cause>> {

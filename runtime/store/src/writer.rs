@@ -16,7 +16,7 @@ use crate::backend::{Backend, Cause, Failure};
 use crate::backoff::Backoff;
 use crate::error::Error;
 use crate::health::{Health, PATIENCE};
-use crate::inbox::{Entry, Inbox};
+use crate::inbox::{Caller, Entry, Inbox};
 use crate::local::Local;
 use crate::operation::Key;
 use crate::ops::{Op, Reply};
@@ -61,14 +61,14 @@ pub(crate) struct Writer {
     /// The keys (requests and reports) of the operations in the batch that the writer gathers now. The set is not
     /// dropped between two batches, so that its memory is used again.
     keys: HashSet<Key>,
-    /// An empty list for the operations of the next batch. The list is not dropped between two batches, so that its
+    /// Empty lists for the operations of the next batch. The lists are not dropped between two batches, so that their
     /// memory is used again.
-    batch: Vec<Entry>,
+    batch: Batch,
 }
 
 impl Writer {
     pub(crate) fn new(backend: Box<dyn Backend>, shared: Arc<Shared>) -> Self {
-        Self { backend, shared, later: VecDeque::new(), keys: HashSet::new(), batch: Vec::new() }
+        Self { backend, shared, later: VecDeque::new(), keys: HashSet::new(), batch: Batch::default() }
     }
 
     /// Runs the writer: commits batches until the inbox is closed and empty.
@@ -85,8 +85,7 @@ impl Writer {
             let batch = self.gather();
             if !batch.is_empty() {
                 // Each row counts as its bytes plus 1 KiB, because a commit writes whole pages.
-                let written =
-                    batch.iter().map(|entry| entry.op.bytes() + (entry.op.rows() << 10)).sum::<usize>() + COMMIT;
+                let written = batch.ops.iter().map(|op| op.bytes() + (op.rows() << 10)).sum::<usize>() + COMMIT;
                 self.commit(batch).await;
                 self.shared.health.watching(self.backend.tidy()).await;
                 self.shared.look_for_room(written as u64).await;
@@ -123,9 +122,9 @@ impl Writer {
     }
 
     /// Takes the waiting operations out of the inbox, up to the limits of a batch, and prepares these operations.
-    fn gather(&mut self) -> Vec<Entry> {
-        let (entries, keys) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.keys));
-        let mut batch = Gathered { entries, keys, rows: 0, bytes: 0 };
+    fn gather(&mut self) -> Batch {
+        let (batch, keys) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.keys));
+        let mut batch = Gathered { batch, keys, rows: 0, bytes: 0 };
         for entry in std::mem::take(&mut self.later) {
             batch.add(entry, &mut self.later);
         }
@@ -133,95 +132,97 @@ impl Writer {
             let Some(entry) = self.shared.inbox.pop() else { break };
             batch.add(entry, &mut self.later);
         }
-        let Gathered { mut entries, keys, .. } = batch;
+        let Gathered { mut batch, keys, .. } = batch;
         self.keys = keys;
         self.keys.clear();
         let now = self.shared.local.clock.now().due;
-        for entry in &mut entries {
-            entry.op.prepare(&self.shared.local, now);
+        for op in &mut batch.ops {
+            op.prepare(&self.shared.local, now);
         }
-        entries
+        batch
     }
 
     /// Commits a batch. If the backend can never apply one of the operations, splits the batch into halves until that
     /// operation is alone.
-    async fn commit(&mut self, batch: Vec<Entry>) {
+    async fn commit(&mut self, batch: Batch) {
         self.shared.health.batch_begins();
         let mut rest = vec![batch];
-        while let Some(mut entries) = rest.pop() {
-            match self.apply(&mut entries).await {
+        while let Some(mut batch) = rest.pop() {
+            match self.apply(&mut batch).await {
                 Ok(replies) => {
-                    self.publish(&mut entries, replies);
-                    self.batch = entries;
+                    self.publish(&mut batch, replies);
+                    self.batch = batch;
                 }
-                Err(cause) if entries.len() > 1 => {
-                    tracing::debug!(error = %cause, operations = entries.len(), "a batch is refused; halving it");
-                    rest.push(entries.split_off(entries.len() / 2));
-                    rest.push(entries);
+                Err(cause) if batch.ops.len() > 1 => {
+                    tracing::debug!(error = %cause, operations = batch.ops.len(), "a batch is refused; halving it");
+                    rest.push(batch.split_off(batch.ops.len() / 2));
+                    rest.push(batch);
                 }
-                Err(cause) => self.fail(entries, &Error::Unwritable(cause)),
+                Err(cause) => self.fail(batch, &Error::Unwritable(cause)),
             }
         }
         self.shared.health.batch_is_over();
     }
 
     /// Applies a batch. If the backend returns a temporary failure, pauses and applies the batch again. If a caller has
-    /// waited for too long, sends an error to the caller and removes the operation from `entries`. Returns an error
+    /// waited for too long, sends an error to the caller and removes the operation from the batch. Returns an error
     /// only if the backend can never apply the batch.
-    async fn apply(&mut self, entries: &mut Vec<Entry>) -> Result<Vec<Reply>, Cause> {
+    async fn apply(&mut self, batch: &mut Batch) -> Result<Vec<Reply>, Cause> {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let result = loop {
-            if entries.is_empty() {
+            if batch.is_empty() {
                 break Ok(Vec::new());
             }
-            let ops: Vec<&Op> = entries.iter().map(|entry| &entry.op).collect();
             let begun = Instant::now();
-            tracing::trace!(operations = ops.len(), "a batch begins");
-            let applied = self.backend.apply(&ops, self.shared.local.clock.now());
-            let cause = match self.shared.health.watching(applied).await {
+            tracing::trace!(operations = batch.ops.len(), "a batch begins");
+            let applied = self.backend.apply(std::mem::take(&mut batch.ops), self.shared.local.clock.now());
+            let (ops, applied) = self.shared.health.watching(applied).await;
+            batch.ops = ops;
+            let ops = &batch.ops;
+            let cause = match applied {
                 Ok(replies) => {
                     #[expect(clippy::cast_precision_loss, reason = "a batch has at most some thousand operations")]
                     metrics::histogram!(metric::COMMIT_OPERATIONS).record(ops.len() as f64);
                     metrics::histogram!(metric::COMMIT_SECONDS).record(begun.elapsed());
-                    self.shared.health.wrote(largest(entries));
+                    self.shared.health.wrote(largest(ops));
                     break Ok(replies);
                 }
                 Err(Failure::Permanent(cause)) => break Err(cause),
                 Err(Failure::Transient(cause)) => cause,
                 Err(Failure::Unknown { replies, cause }) => {
-                    self.shared.health.failed(&*cause, largest(entries));
+                    self.shared.health.failed(&*cause, largest(ops));
                     tracing::debug!(error = %cause, "the outcome of a commit is unknown; looking it up");
-                    if self.was_committed(entries, &cause).await {
-                        self.shared.health.wrote(largest(entries));
+                    if self.was_committed(batch, &cause).await {
+                        self.shared.health.wrote(largest(&batch.ops));
                         break Ok(replies);
                     }
                     cause
                 }
             };
-            self.wait_out(entries, cause, &mut backoff).await;
+            self.wait_out(batch, cause, &mut backoff).await;
         };
         self.shared.inbox.set_trouble(None);
         result
     }
 
     /// Asks the backend whether the batch was committed. Repeats the question until the backend answers.
-    async fn was_committed(&mut self, entries: &mut [Entry], cause: &Cause) -> bool {
+    async fn was_committed(&mut self, batch: &mut Batch, cause: &Cause) -> bool {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             match self.shared.health.watching(self.backend.committed()).await {
                 Ok(committed) => return committed,
-                Err(error) => self.shared.health.failed(&*error, largest(entries)),
+                Err(error) => self.shared.health.failed(&*error, largest(&batch.ops)),
             }
             // The operations are not removed from the batch, because they may have been written. But the callers that
             // have waited for too long receive an error.
-            for entry in entries.iter_mut().filter(|entry| entry.since.elapsed() >= PATIENCE) {
-                self.shared.health.gave_up(usize::from(entry.is_awaited()));
-                answer(entry, Err(Error::Backend(cause.clone())));
+            for caller in batch.callers.iter_mut().filter(|caller| caller.since.elapsed() >= PATIENCE) {
+                self.shared.health.gave_up(usize::from(caller.is_awaited()));
+                answer(caller, Err(Error::Backend(cause.clone())));
             }
             self.let_go(cause);
             // If the store is being closed, the writer does not wait until the backend works again. The next process
             // that opens the store finds out whether the batch was written.
-            if self.shared.inbox.is_closed() && entries.iter().all(|entry| entry.since.elapsed() >= PATIENCE) {
+            if self.shared.inbox.is_closed() && batch.callers.iter().all(|caller| caller.since.elapsed() >= PATIENCE) {
                 return false;
             }
             tokio::time::sleep(backoff.pause()).await;
@@ -231,21 +232,20 @@ impl Writer {
     /// Pauses after a temporary failure. Removes the operations whose callers have waited for too long, and sends an
     /// error to these callers. An operation without a caller is not removed, so the writer repeats the operation until
     /// it succeeds. If the store is being closed, operations without a caller are removed, too.
-    async fn wait_out(&mut self, entries: &mut Vec<Entry>, cause: Cause, backoff: &mut Backoff) {
-        self.shared.health.failed(&*cause, largest(entries));
+    async fn wait_out(&mut self, batch: &mut Batch, cause: Cause, backoff: &mut Backoff) {
+        self.shared.health.failed(&*cause, largest(&batch.ops));
         // The writer reads the free disk space, because the disk may be full. The message "disk full" tells the
         // operator more than the error of the write.
         self.shared.look_for_room(0).await;
         let closing = self.shared.inbox.is_closed();
-        let expired = |entry: &mut Entry| entry.since.elapsed() >= PATIENCE && (entry.is_awaited() || closing);
-        let expired: Vec<Entry> = entries.extract_if(.., expired).collect();
+        let expired = batch.take_out(|caller| caller.since.elapsed() >= PATIENCE && (caller.is_awaited() || closing));
         if !expired.is_empty() {
             self.shared.inbox.set_trouble(Some(Error::Backend(cause.clone())));
         }
-        self.shared.health.gave_up(expired.len());
+        self.shared.health.gave_up(expired.ops.len());
         self.fail(expired, &Error::Backend(cause.clone()));
         self.let_go(&cause);
-        if !entries.is_empty() {
+        if !batch.is_empty() {
             tokio::time::sleep(backoff.pause()).await;
         }
     }
@@ -254,9 +254,10 @@ impl Writer {
     /// in a queue.
     fn let_go(&mut self, cause: &Cause) {
         let error = Error::Backend(cause.clone());
-        let mut expired = self.shared.inbox.expire(PATIENCE);
+        let mut expired = Batch::default();
+        self.shared.inbox.expire(PATIENCE).into_iter().for_each(|entry| expired.push(entry));
         for entry in std::mem::take(&mut self.later) {
-            if entry.is_awaited() && entry.since.elapsed() >= PATIENCE {
+            if entry.caller.is_awaited() && entry.caller.since.elapsed() >= PATIENCE {
                 expired.push(entry);
             } else {
                 self.later.push_back(entry);
@@ -265,7 +266,7 @@ impl Writer {
         if !expired.is_empty() {
             self.shared.inbox.set_trouble(Some(error.clone()));
         }
-        self.shared.health.gave_up(expired.len());
+        self.shared.health.gave_up(expired.ops.len());
         self.fail(expired, &error);
     }
 }
@@ -291,21 +292,54 @@ impl Drop for WriterEnd {
 }
 
 /// Returns the size of the largest operation, in bytes.
-fn largest(entries: &[Entry]) -> usize {
-    entries.iter().map(|entry| entry.op.bytes()).max().unwrap_or_default()
+fn largest(ops: &[Op]) -> usize {
+    ops.iter().map(Op::bytes).max().unwrap_or_default()
 }
 
 /// Sends the answer to the caller. Returns the answer if no caller receives it.
-fn answer(entry: &mut Entry, answer: Result<Reply, Error>) -> Option<Reply> {
-    match entry.answer.take() {
+fn answer(caller: &mut Caller, answer: Result<Reply, Error>) -> Option<Reply> {
+    match caller.answer.take() {
         Some(caller) => caller.send(answer).err().and_then(Result::ok),
         None => answer.ok(),
     }
 }
 
+/// The operations of a batch, and their callers in the same order.
+#[derive(Default)]
+struct Batch {
+    ops: Vec<Op>,
+    callers: Vec<Caller>,
+}
+
+impl Batch {
+    fn push(&mut self, Entry { op, caller }: Entry) {
+        self.ops.push(op);
+        self.callers.push(caller);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    fn split_off(&mut self, at: usize) -> Self {
+        Self { ops: self.ops.split_off(at), callers: self.callers.split_off(at) }
+    }
+
+    /// Takes out the operations of these callers.
+    fn take_out(&mut self, of: impl Fn(&Caller) -> bool) -> Self {
+        let (mut out, mut left) = (Self::default(), Self::default());
+        for (op, caller) in self.ops.drain(..).zip(self.callers.drain(..)) {
+            let side = if of(&caller) { &mut out } else { &mut left };
+            side.push(Entry { op, caller });
+        }
+        *self = left;
+        out
+    }
+}
+
 /// A batch to which the writer is still adding operations.
 struct Gathered {
-    entries: Vec<Entry>,
+    batch: Batch,
     keys: HashSet<Key>,
     rows: usize,
     bytes: usize,
@@ -326,7 +360,7 @@ impl Gathered {
         }
         self.rows += entry.op.rows();
         self.bytes += entry.op.bytes();
-        self.entries.push(entry);
+        self.batch.push(entry);
     }
 
     fn is_full(&self) -> bool {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use http::HeaderMap;
+
 /// The name of the header with the trace and the span that caused a message.
 pub const TRACEPARENT: &str = "traceparent";
 /// The name of the header with what tracing systems add to `traceparent`.
@@ -52,6 +54,18 @@ impl fmt::Display for TraceParent {
         let (trace, span) = (u128::from_be_bytes(self.trace), u64::from_be_bytes(self.span));
         write!(f, "00-{trace:032x}-{span:016x}-{:02x}", self.flags)
     }
+}
+
+/// Returns the values of `traceparent` and `tracestate` that a caller sent. An invalid trace is dropped, as the
+/// specification asks for: the trace then starts anew.
+pub fn of(headers: &HeaderMap) -> (Option<Box<str>>, Option<Box<str>>) {
+    let mut parents = headers.get_all(TRACEPARENT).iter();
+    let (Some(parent), None) = (parents.next(), parents.next()) else { return (None, None) };
+    let parent = parent.to_str().map(str::trim).ok().filter(|parent| TraceParent::parse(parent).is_some());
+    let Some(parent) = parent else { return (None, None) };
+    let states = headers.get_all(TRACESTATE).iter().filter_map(|value| value.to_str().ok());
+    let state = states.collect::<Vec<_>>().join(",");
+    (Some(parent.into()), is_tracestate(&state).then(|| state.into()))
 }
 
 /// Whether the text can be sent on as `tracestate`. What the text says is not checked: only tracing systems know.

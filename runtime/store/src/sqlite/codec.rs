@@ -1,5 +1,6 @@
 //! How values are converted to columns and back.
 
+use super::statement::Row;
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -7,9 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use rusqlite::types::Type;
 use serde::{Deserialize, Serialize};
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 
 use crate::record::Registration;
 use crate::sizes;
@@ -17,6 +17,7 @@ use crate::terms::Extras;
 use postback_wire::id::ReportId;
 use postback_wire::report::{Ends, Outcome, Reason};
 use postback_wire::secret::Secret;
+use postback_wire::trace;
 use postback_wire::webhook::{Own, Provenance, Webhook};
 
 /// Converts headers to lines of `name: value`. The bytes of the values are not changed. A header value cannot contain a
@@ -75,7 +76,7 @@ pub(super) fn reason_to_text(outcome: &Outcome) -> Cow<'static, str> {
 
 /// Reads the text that [`reason_to_text`] wrote. Returns the reason, and whether the API and the webhook may show the
 /// reason.
-pub(super) fn reason_from_text(text: &str) -> Result<(Reason, bool), sqlx::Error> {
+pub(super) fn reason_from_text(text: &str) -> Result<(Reason, bool), rusqlite::Error> {
     let told = text.strip_prefix(TOLD);
     let reason = Reason::from_name(told.unwrap_or(text)).ok_or_else(|| misread("an outcome has an unknown reason"))?;
     Ok((reason, told.is_some()))
@@ -103,7 +104,7 @@ struct StoredWebhook {
     by_operator: bool,
 }
 
-pub(super) fn registration_to_text(registration: &Registration) -> Result<String, sqlx::Error> {
+pub(super) fn registration_to_text(registration: &Registration) -> Result<String, rusqlite::Error> {
     let webhooks = registration.webhooks.iter().map(|webhook| {
         let (headers, secret, by_operator) = own_to_columns(webhook.own());
         StoredWebhook { url: webhook.url().to_string(), headers: STANDARD.encode(headers), secret, by_operator }
@@ -128,14 +129,39 @@ pub(super) fn registration_from_text(text: &str) -> Option<Registration> {
     read().inspect_err(|error| tracing::error!(%error, "a stored registration cannot be read")).ok()
 }
 
-pub(super) fn extras_to_text(extras: &Extras) -> Result<String, sqlx::Error> {
-    json(extras)
+/// Converts extras to JSON, without the trace, which is in the headers of the request. Returns `None` if nothing else is
+/// in the extras.
+pub(super) fn extras_to_text(extras: &Extras) -> Result<Option<String>, rusqlite::Error> {
+    let Extras { webhook, metadata, .. } = extras;
+    let stored = StoredExtras { webhook: webhook.as_deref(), metadata: metadata.as_deref() };
+    (webhook.is_some() || metadata.is_some()).then(|| json(&stored)).transpose()
 }
 
-/// Reads the text that [`extras_to_text`] wrote. If the text cannot be read, logs an error and returns `None`.
+/// The extras that are not in the headers of the request.
+#[derive(Serialize)]
+struct StoredExtras<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    webhook: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<&'a str>,
+}
+
+/// Reads the text that [`extras_to_text`] wrote. If the text cannot be read, logs an error and returns `None`. Earlier
+/// versions of this program wrote the trace into the text, too.
 pub(super) fn extras_from_text(text: Option<&str>) -> Option<Arc<Extras>> {
     let read = |text| serde_json::from_str::<Extras>(text);
     read(text?).inspect_err(|error| tracing::error!(%error, "the stored extras cannot be read")).ok().map(Arc::new)
+}
+
+/// Reads the extras of a request: what [`extras_to_text`] wrote, and the trace in the request's headers.
+pub(super) fn extras_with_trace(text: Option<&str>, headers: &HeaderMap) -> Option<Arc<Extras>> {
+    let stored = extras_from_text(text);
+    let (traceparent, tracestate) = trace::of(headers);
+    if traceparent.is_none() {
+        return stored;
+    }
+    let stored = stored.map(Arc::unwrap_or_clone).unwrap_or_default();
+    Some(Arc::new(Extras { traceparent, tracestate, ..stored }))
 }
 
 /// Makes a statement that selects the first rows of the query `$rows`, whose columns are `due, seq, size`. The
@@ -164,8 +190,8 @@ pub(super) use first_of;
 pub(super) const CLAIM_BYTES: i64 = sizes::CLAIM_BYTES as i64;
 
 /// Converts a list to a JSON text, which the function `json_each` of SQLite reads.
-pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, sqlx::Error> {
-    serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(error.into()))
+pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, rusqlite::Error> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {
@@ -174,27 +200,27 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 /// Reads a count from a column. A count is never negative, and always fits into a `u32`.
-pub(super) fn small(row: &SqliteRow, column: usize) -> Result<u32, sqlx::Error> {
-    row.try_get::<i64, _>(column).map(|count| u32::try_from(count).unwrap_or(u32::MAX))
+pub(super) fn small(row: &Row, column: usize) -> Result<u32, rusqlite::Error> {
+    row.try_get::<i64>(column).map(|count| u32::try_from(count).unwrap_or(u32::MAX))
 }
 
-pub(super) fn blob(row: &SqliteRow, column: usize) -> Result<Bytes, sqlx::Error> {
-    row.try_get::<Vec<u8>, _>(column).map(Bytes::from)
+pub(super) fn blob(row: &Row, column: usize) -> Result<Bytes, rusqlite::Error> {
+    row.try_get::<Vec<u8>>(column).map(Bytes::from)
 }
 
 /// Returns the `webhook-id` of a report: the id that is stored with the body of the report. If no id is stored there,
 /// returns the id of the report itself.
-pub(super) fn webhook_id(stored: Option<&[u8]>, own: ReportId) -> Result<ReportId, sqlx::Error> {
+pub(super) fn webhook_id(stored: Option<&[u8]>, own: ReportId) -> Result<ReportId, rusqlite::Error> {
     stored.map_or(Ok(own), report_id)
 }
 
-pub(super) fn report_id(bytes: &[u8]) -> Result<ReportId, sqlx::Error> {
+pub(super) fn report_id(bytes: &[u8]) -> Result<ReportId, rusqlite::Error> {
     ReportId::from_bytes(bytes).ok_or_else(|| misread("an id of a report has not 16 bytes"))
 }
 
 /// Makes the error for a row that no version of this program can have written. `what` is the text of the error.
-pub(super) fn misread(what: &'static str) -> sqlx::Error {
-    sqlx::Error::Decode(what.into())
+pub(super) fn misread(what: &'static str) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Null, what.into())
 }
 
 #[cfg(test)]

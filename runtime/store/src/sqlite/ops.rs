@@ -33,7 +33,7 @@ use crate::ops::{self, Kind, with_operations};
 /// Defines how the SQLite backend applies one kind of operation. Each kind of operation implements this trait.
 trait Apply: Kind {
     /// Applies all operations of this kind in the batch, and sets the answer to each of them.
-    async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error>;
+    fn apply(batch: &mut Batch<'_>) -> Result<(), rusqlite::Error>;
 }
 
 macro_rules! in_order {
@@ -41,12 +41,12 @@ macro_rules! in_order {
         impl Batch<'_> {
             /// Applies all operations of the batch, kind by kind. The list in [`crate::ops`] has the order of the
             /// kinds.
-            pub(super) async fn apply(&mut self) -> Result<(), sqlx::Error> {
-                $(<ops::$write as Apply>::apply(self).await?;)+
+            pub(super) fn apply(&mut self) -> Result<(), rusqlite::Error> {
+                $(<ops::$write as Apply>::apply(self)?;)+
                 // One statement writes the reports of all operations that were applied above.
-                reports::write(self).await?;
-                $(<ops::$upkeep as Apply>::apply(self).await?;)+
-                $(<ops::$claim as Apply>::apply(self).await?;)+
+                reports::write(self)?;
+                $(<ops::$upkeep as Apply>::apply(self)?;)+
+                $(<ops::$claim as Apply>::apply(self)?;)+
                 Ok(())
             }
         }

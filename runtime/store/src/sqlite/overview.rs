@@ -6,12 +6,10 @@
 mod reports;
 mod requests;
 
-use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use sqlx::Row as _;
-use sqlx::sqlite::SqlitePool;
+use rusqlite::Connection;
 
-use super::read::{Rows, cause};
+use super::read::Rows;
 use super::statement::query;
 use crate::backend::Cause;
 use crate::overview::{
@@ -57,10 +55,10 @@ fn page<T>(mut rows: Vec<T>, limit: usize, range: Range, seq: impl Fn(&T) -> u64
 
 /// Returns the end of the rows that were made before the time `until`. `made` is a statement that returns the number and
 /// the time of the last row whose number is at most `?1`.
-async fn end(pool: &SqlitePool, made: &'static str, before: u64, until: Option<Timestamp>) -> Result<i64, sqlx::Error> {
+fn end(conn: &Connection, made: &'static str, before: u64, until: Option<Timestamp>) -> Result<i64, rusqlite::Error> {
     let before = number(before);
     Ok(match until {
-        Some(until) => before.min(first_at(pool, made, until).await?),
+        Some(until) => before.min(first_at(conn, made, until)?),
         None => before,
     })
 }
@@ -72,28 +70,28 @@ impl Range {
     }
 
     /// Limits the range to rows that were made at the time `since` or later.
-    async fn since(self, pool: &SqlitePool, made: &'static str, since: Option<Timestamp>) -> Result<Self, sqlx::Error> {
+    fn since(self, conn: &Connection, made: &'static str, since: Option<Timestamp>) -> Result<Self, rusqlite::Error> {
         let Some(since) = since else { return Ok(self) };
-        let first = first_at(pool, made, since).await?;
+        let first = first_at(conn, made, since)?;
         Ok(if first >= self.floor { Self { floor: first, more: false, ..self } } else { self })
     }
 }
 
 /// Returns the number of the first row that was made at this time or later, by bisection. Rows are numbered in the
 /// order in which they arrive, so their times grow with their numbers, as long as nobody sets the wall clock back.
-async fn first_at(pool: &SqlitePool, made: &'static str, at: Timestamp) -> Result<i64, sqlx::Error> {
+fn first_at(conn: &Connection, made: &'static str, at: Timestamp) -> Result<i64, rusqlite::Error> {
     // Invariant: rows up to `earlier` were made before `at`, and rows from `later` on were not.
     let (mut earlier, mut later) = (0, i64::MAX);
-    let last = query(made).bind(i64::MAX).fetch_optional(pool).await?;
+    let last = query(made).bind(i64::MAX).fetch_optional(conn)?;
     match last {
-        Some(row) if row.try_get::<i64, _>(1)? >= at.micros() => later = row.try_get(0)?,
+        Some(row) if row.try_get::<i64>(1)? >= at.micros() => later = row.try_get(0)?,
         _ => return Ok(later),
     }
     while later - earlier > 1 {
         let middle = earlier + (later - earlier) / 2;
-        match query(made).bind(middle).fetch_optional(pool).await? {
-            Some(row) if row.try_get::<i64, _>(0)? > earlier => {
-                if row.try_get::<i64, _>(1)? < at.micros() {
+        match query(made).bind(middle).fetch_optional(conn)? {
+            Some(row) if row.try_get::<i64>(0)? > earlier => {
+                if row.try_get::<i64>(1)? < at.micros() {
                     earlier = middle;
                 } else {
                     later = row.try_get(0)?;
@@ -113,7 +111,8 @@ impl Lists for Rows {
         before: u64,
         limit: usize,
     ) -> BoxFuture<'a, Result<Page<RequestLine>, Cause>> {
-        requests::list(self.pool(), filter, before, limit).map(cause).boxed()
+        let filter = filter.clone();
+        self.run(move |conn| requests::list(conn, &filter, before, limit))
     }
 
     fn requests_by_id<'a>(
@@ -122,15 +121,18 @@ impl Lists for Rows {
         after: &'a str,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<RequestLine>, Cause>> {
-        requests::by_id(self.pool(), prefix, after, limit).map(cause).boxed()
+        let (prefix, after) = (prefix.to_owned(), after.to_owned());
+        self.run(move |conn| requests::by_id(conn, &prefix, &after, limit))
     }
 
     fn request_detail<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<RequestDetail>, Cause>> {
-        requests::detail(self.pool(), id).map(cause).boxed()
+        let id = id.clone();
+        self.run(move |conn| requests::detail(conn, &id))
     }
 
     fn original<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Original>, Cause>> {
-        requests::original(self.pool(), id).map(cause).boxed()
+        let id = id.clone();
+        self.run(move |conn| requests::original(conn, &id))
     }
 
     fn list_deliveries<'a>(
@@ -139,18 +141,21 @@ impl Lists for Rows {
         before: u64,
         limit: usize,
     ) -> BoxFuture<'a, Result<Page<DeliveryLine>, Cause>> {
-        reports::list(self.pool(), filter, before, limit).map(cause).boxed()
+        let filter = filter.clone();
+        self.run(move |conn| reports::list(conn, &filter, before, limit))
     }
 
     fn delivery_detail(&self, id: ReportId) -> BoxFuture<'_, Result<Option<DeliveryDetail>, Cause>> {
-        reports::detail(self.pool(), id).map(cause).boxed()
+        self.run(move |conn| reports::detail(conn, id))
     }
 
     fn parked_counts<'a>(&'a self, after: &'a str, limit: usize) -> BoxFuture<'a, Result<Vec<(String, u64)>, Cause>> {
-        reports::parked_counts(self.pool(), after, limit).map(cause).boxed()
+        let after = after.to_owned();
+        self.run(move |conn| reports::parked_counts(conn, &after, limit))
     }
 
     fn held_count<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<u64, Cause>> {
-        reports::held_count(self.pool(), url).map(cause).boxed()
+        let url = url.to_owned();
+        self.run(move |conn| reports::held_count(conn, &url))
     }
 }

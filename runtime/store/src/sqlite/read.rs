@@ -1,5 +1,6 @@
 //! Reads from the database. One statement reads the whole of an answer, so the answer shows one moment.
 
+use rusqlite::Connection;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -7,16 +8,15 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
-use sqlx::Row as _;
-use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use tokio::sync::Semaphore;
 
 use super::codec::{
-    blob, extras_from_text, headers_from_bytes, reason_from_text, registration_from_text, report_id, small, webhook_id,
+    blob, extras_with_trace, headers_from_bytes, reason_from_text, registration_from_text, report_id, small, webhook_id,
 };
-use super::connect::{READERS, explained};
+use super::connect::READERS;
 use super::ops::TRUST;
-use super::statement::{query, query_scalar};
+use super::readers::Readers;
+use super::statement::{Row, query, query_scalar};
 use super::states::{ReportState, RequestState as State, sql};
 use super::{idempotency, list, summary, timeline, tokens};
 use crate::audit::AuditRecord;
@@ -36,128 +36,128 @@ use postback_wire::id::RequestId;
 use postback_wire::report::{Json, Outcome, Status};
 use postback_wire::time::Timestamp;
 
+/// Reads of committed rows.
 pub(super) struct Rows {
-    pool: SqlitePool,
+    readers: Readers,
     /// Limits the number of readers that read pieces of large rows at the same time. A read of a piece takes long, so
     /// some readers are reserved for other reads.
     pieces: Semaphore,
 }
 
 impl Rows {
-    pub(super) fn new(pool: SqlitePool) -> Self {
-        Self { pool, pieces: Semaphore::new(READERS as usize / 2) }
+    pub(super) fn new(readers: Readers) -> Self {
+        Self { readers, pieces: Semaphore::new(READERS / 2) }
     }
 
-    pub(super) fn pool(&self) -> &SqlitePool {
-        &self.pool
+    /// Runs a read on a connection that reads.
+    pub(super) fn run<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, rusqlite::Error> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, Cause>> {
+        self.readers.run(read).boxed()
     }
+}
 
-    async fn piece(&self, id: &RequestId, member: Member, at: usize, len: usize) -> Result<Option<Bytes>, sqlx::Error> {
-        // Invariant: the call cannot fail, because the semaphore is never closed.
-        let _turn = self.pieces.acquire().await;
-        summary::piece(&self.pool, id, member, at, len).await
-    }
+fn request(conn: &Connection, id: &RequestId) -> Result<Option<RequestRecord>, rusqlite::Error> {
+    let sql = "SELECT r.route, r.state, r.finished, o.reason, o.result, o.error, o.detail, r.owner \
+               FROM request r LEFT JOIN outcome o ON o.seq = r.seq WHERE r.id = ?1";
+    let row = query(sql).bind(id.as_str()).fetch_optional(conn)?;
+    let Some(row) = row else { return Ok(None) };
+    let state = State::read(&row, 1)?;
+    let state = match (state, state.status()) {
+        (State::Queued, _) => RequestState::Queued,
+        (_, None) => RequestState::Running,
+        (_, Some(status)) => RequestState::Settled(outcome(&row, status)?),
+    };
+    let owner = row.try_get::<&str>(7)?.into();
+    Ok(Some(RequestRecord { id: id.clone(), route: row.try_get(0)?, owner, state }))
+}
 
-    async fn request(&self, id: &RequestId) -> Result<Option<RequestRecord>, sqlx::Error> {
-        let sql = "SELECT r.route, r.state, r.finished, o.reason, o.result, o.error, o.detail, r.owner \
-                   FROM request r LEFT JOIN outcome o ON o.seq = r.seq WHERE r.id = ?1";
-        let row = query(sql).bind(id.as_str()).fetch_optional(&self.pool).await?;
-        let Some(row) = row else { return Ok(None) };
-        let state = State::read(&row, 1)?;
-        let state = match (state, state.status()) {
-            (State::Queued, _) => RequestState::Queued,
-            (_, None) => RequestState::Running,
-            (_, Some(status)) => RequestState::Settled(outcome(&row, status)?),
-        };
-        let owner = row.try_get::<&str, _>(7)?.into();
-        Ok(Some(RequestRecord { id: id.clone(), route: row.try_get(0)?, owner, state }))
-    }
-
-    async fn cancel_view(&self, id: &RequestId) -> Result<Option<CancelView>, sqlx::Error> {
-        let sql = "SELECT r.route, r.state, r.epoch, g.text, coalesce(length(b.headers) + length(b.body), 0), \
-                   r.cancel, r.owner, r.extras \
-                   FROM request r LEFT JOIN registration g ON g.seq = r.seq LEFT JOIN request_body b ON b.seq = r.seq \
-                   WHERE r.id = ?1";
-        let row = query(sql).bind(id.as_str()).fetch_optional(&self.pool).await?;
-        let Some(row) = row else { return Ok(None) };
-        let phase = match State::read(&row, 1)? {
-            State::Queued => {
-                let registration = row.try_get::<Option<&str>, _>(3)?.and_then(registration_from_text);
-                let bytes = u64::try_from(row.try_get::<i64, _>(4)?).unwrap_or(0);
-                Phase::Queued { epoch: small(&row, 2)?, registration, bytes }
-            }
-            State::Running => Phase::Running { cancelled: row.try_get::<i64, _>(5)? != 0 },
-            State::Completed | State::Failed | State::Cancelled => Phase::Settled,
-        };
-        let (owner, extras) = (row.try_get::<&str, _>(6)?.into(), extras_from_text(row.try_get(7)?));
-        Ok(Some(CancelView { route: row.try_get(0)?, owner, extras, phase }))
-    }
-
-    async fn unregistered(&self, id: &RequestId, route: &str) -> Result<Option<(HeaderMap, Bytes)>, sqlx::Error> {
-        let sql = sql!(
-            "SELECT b.headers, b.body FROM request r JOIN request_body b ON b.seq = r.seq \
-                   LEFT JOIN registration g ON g.seq = r.seq \
-                   WHERE r.id = ?1 AND r.route = ?2 AND r.state = {queued} AND g.seq IS NULL"
-        );
-        let row = query(sql).bind(id.as_str()).bind(route).fetch_optional(&self.pool).await?;
-        row.map(|row| Ok((headers_from_bytes(row.try_get(0)?), blob(&row, 1)?))).transpose()
-    }
-
-    async fn deliveries(&self, subject: &str) -> Result<Vec<DeliveryRecord>, sqlx::Error> {
-        let sql = "SELECT r.id, b.url, r.state, r.attempt, r.due, r.refused, a.started, a.took, a.status, a.error, a.response, \
-                   b.webhook_id FROM report r JOIN report_body b ON b.seq = r.seq LEFT JOIN attempt a \
-                   ON a.report = r.seq AND a.n = (SELECT max(n) FROM attempt WHERE report = r.seq) \
-                   WHERE r.subject = ?1 ORDER BY r.seq LIMIT 100";
-        let rows = query(sql).bind(subject).fetch_all(&self.pool).await?;
-        rows.iter().map(delivery).collect()
-    }
-
-    async fn parked_origins(&self) -> Result<Vec<String>, sqlx::Error> {
-        // The statement uses an index to go from one origin to the next, so its cost does not depend on the number of
-        // parked reports.
-        let sql = sql!(
-            "WITH RECURSIVE parked (origin) AS \
-                   (SELECT min(origin) FROM report WHERE state = {parked} \
-                    UNION ALL SELECT (SELECT min(origin) FROM report WHERE state = {parked} AND origin > parked.origin) \
-                    FROM parked WHERE parked.origin IS NOT NULL) \
-                   SELECT origin FROM parked WHERE origin IS NOT NULL"
-        );
-        query_scalar(sql).fetch_all(&self.pool).await
-    }
-
-    async fn disabled(&self) -> Result<Vec<Disabled>, sqlx::Error> {
-        let sql = "SELECT url, since, reason, by_operator FROM disabled ORDER BY since, url";
-        let rows = query(sql).fetch_all(&self.pool).await?;
-        let one = |row: &SqliteRow| {
-            let since = Timestamp::from_micros(row.try_get(1)?);
-            Ok(Disabled { url: row.try_get(0)?, since, reason: row.try_get(2)?, by_operator: row.try_get(3)? })
-        };
-        rows.iter().map(one).collect()
-    }
-
-    async fn counts(&self) -> Result<Counts, sqlx::Error> {
-        let sql = sql!(
-            "SELECT 0, route, requests FROM queued WHERE requests > 0 \
-                   UNION ALL SELECT 1, NULL, count(*) FROM request WHERE state = {running} \
-                   UNION ALL SELECT 2, NULL, reports FROM waiting \
-                   UNION ALL SELECT 2, NULL, count(*) FROM report WHERE state = {delivering}"
-        );
-        let mut counts = Counts::default();
-        for row in query(sql).fetch_all(&self.pool).await? {
-            let count = u64::try_from(row.try_get::<i64, _>(2)?).unwrap_or(0);
-            match row.try_get::<i64, _>(0)? {
-                0 => drop(counts.queued.insert(row.try_get(1)?, count)),
-                1 => counts.running += count,
-                _ => counts.undelivered += count,
-            }
+fn cancel_view(conn: &Connection, id: &RequestId) -> Result<Option<CancelView>, rusqlite::Error> {
+    let sql = "SELECT r.route, r.state, r.epoch, g.text, coalesce(length(b.headers) + length(b.body), 0), \
+               r.cancel, r.owner, r.extras, b.headers \
+               FROM request r LEFT JOIN registration g ON g.seq = r.seq LEFT JOIN request_body b ON b.seq = r.seq \
+               WHERE r.id = ?1";
+    let row = query(sql).bind(id.as_str()).fetch_optional(conn)?;
+    let Some(row) = row else { return Ok(None) };
+    let phase = match State::read(&row, 1)? {
+        State::Queued => {
+            let registration = row.try_get::<Option<&str>>(3)?.and_then(registration_from_text);
+            let bytes = u64::try_from(row.try_get::<i64>(4)?).unwrap_or(0);
+            Phase::Queued { epoch: small(&row, 2)?, registration, bytes }
         }
-        Ok(counts)
+        State::Running => Phase::Running { cancelled: row.try_get::<i64>(5)? != 0 },
+        State::Completed | State::Failed | State::Cancelled => Phase::Settled,
+    };
+    let headers = row.try_get::<Option<&[u8]>>(8)?.map(headers_from_bytes).unwrap_or_default();
+    let (owner, extras) = (row.try_get::<&str>(6)?.into(), extras_with_trace(row.try_get(7)?, &headers));
+    Ok(Some(CancelView { route: row.try_get(0)?, owner, extras, phase }))
+}
+
+fn unregistered(conn: &Connection, id: &RequestId, route: &str) -> Result<Option<(HeaderMap, Bytes)>, rusqlite::Error> {
+    let sql = sql!(
+        "SELECT b.headers, b.body FROM request r JOIN request_body b ON b.seq = r.seq \
+               LEFT JOIN registration g ON g.seq = r.seq \
+               WHERE r.id = ?1 AND r.route = ?2 AND r.state = {queued} AND g.seq IS NULL"
+    );
+    let row = query(sql).bind(id.as_str()).bind(route).fetch_optional(conn)?;
+    row.map(|row| Ok((headers_from_bytes(row.try_get(0)?), blob(&row, 1)?))).transpose()
+}
+
+fn deliveries(conn: &Connection, subject: &str) -> Result<Vec<DeliveryRecord>, rusqlite::Error> {
+    let sql = "SELECT r.id, b.url, r.state, r.attempt, r.due, r.refused, a.started, a.took, a.status, a.error, a.response, \
+               b.webhook_id FROM report r JOIN report_body b ON b.seq = r.seq LEFT JOIN attempt a \
+               ON a.report = r.seq AND a.n = (SELECT max(n) FROM attempt WHERE report = r.seq) \
+               WHERE r.subject = ?1 ORDER BY r.seq LIMIT 100";
+    let rows = query(sql).bind(subject).fetch_all(conn)?;
+    rows.iter().map(delivery).collect()
+}
+
+fn parked_origins(conn: &Connection) -> Result<Vec<String>, rusqlite::Error> {
+    // The statement uses an index to go from one origin to the next, so its cost does not depend on the number of
+    // parked reports.
+    let sql = sql!(
+        "WITH RECURSIVE parked (origin) AS \
+               (SELECT min(origin) FROM report WHERE state = {parked} \
+                UNION ALL SELECT (SELECT min(origin) FROM report WHERE state = {parked} AND origin > parked.origin) \
+                FROM parked WHERE parked.origin IS NOT NULL) \
+               SELECT origin FROM parked WHERE origin IS NOT NULL"
+    );
+    query_scalar(sql).fetch_all(conn)
+}
+
+fn disabled(conn: &Connection) -> Result<Vec<Disabled>, rusqlite::Error> {
+    let sql = "SELECT url, since, reason, by_operator FROM disabled ORDER BY since, url";
+    let rows = query(sql).fetch_all(conn)?;
+    let one = |row: &Row| {
+        let since = Timestamp::from_micros(row.try_get(1)?);
+        Ok(Disabled { url: row.try_get(0)?, since, reason: row.try_get(2)?, by_operator: row.try_get(3)? })
+    };
+    rows.iter().map(one).collect()
+}
+
+fn counts(conn: &Connection) -> Result<Counts, rusqlite::Error> {
+    let sql = sql!(
+        "SELECT 0, route, requests FROM queued WHERE requests > 0 \
+               UNION ALL SELECT 1, NULL, count(*) FROM request WHERE state = {running} \
+               UNION ALL SELECT 2, NULL, reports FROM waiting \
+               UNION ALL SELECT 2, NULL, count(*) FROM report WHERE state = {delivering}"
+    );
+    let mut counts = Counts::default();
+    for row in query(sql).fetch_all(conn)? {
+        let count = u64::try_from(row.try_get::<i64>(2)?).unwrap_or(0);
+        match row.try_get::<i64>(0)? {
+            0 => drop(counts.queued.insert(row.try_get(1)?, count)),
+            1 => counts.running += count,
+            _ => counts.undelivered += count,
+        }
     }
+    Ok(counts)
 }
 
 /// Reads the data that an earlier process left in the database. Counts the rows that the earlier process had claimed as
 /// waiting, because the recovery makes them wait again.
-pub(super) async fn left(conn: &mut SqliteConnection) -> Result<Left, sqlx::Error> {
+pub(super) fn left(conn: &Connection) -> Result<Left, rusqlite::Error> {
     // The statement has two parts for the first request of a route, because the requests that were running when a
     // process ended (`crashes > 0`) have a separate index.
     let sql = sql!(
@@ -176,7 +176,7 @@ pub(super) async fn left(conn: &mut SqliteConnection) -> Result<Left, sqlx::Erro
                UNION ALL SELECT route, min(due) FROM request WHERE state = {running} GROUP BY route"
     );
     let mut waiting = Waiting::default();
-    for row in query(sql).fetch_all(&mut *conn).await? {
+    for row in query(sql).fetch_all(conn)? {
         let due = Timestamp::from_micros(row.try_get(1)?);
         let first = waiting.requests.entry(row.try_get(0)?).or_insert(due);
         *first = due.min(*first);
@@ -185,25 +185,26 @@ pub(super) async fn left(conn: &mut SqliteConnection) -> Result<Left, sqlx::Erro
         "SELECT min(due) FROM (SELECT min(due) AS due FROM report WHERE state = {pending} \
                UNION ALL SELECT min(due) AS due FROM report WHERE state = {delivering})"
     );
-    let due: Option<i64> = query_scalar(sql).fetch_one(&mut *conn).await?;
+    let due: Option<i64> = query_scalar(sql).fetch_one(conn)?;
     waiting.reports = due.map(Timestamp::from_micros);
-    let disabled = query("SELECT url, by_operator FROM disabled").fetch_all(&mut *conn).await?;
+    let disabled = query("SELECT url, by_operator FROM disabled").fetch_all(conn)?;
     let disabled = disabled.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
-    let disabled = disabled.collect::<Result<_, sqlx::Error>>()?;
-    let row = query("SELECT wall, due FROM progress").fetch_one(&mut *conn).await?;
-    let clocks = row.try_get::<Option<i64>, _>(0)?.zip(row.try_get(1)?);
+    let disabled = disabled.collect::<Result<_, rusqlite::Error>>()?;
+    let row = query("SELECT wall, due FROM progress").fetch_one(conn)?;
+    let clocks = row.try_get::<Option<i64>>(0)?.zip(row.try_get(1)?);
     let now = |(wall, due)| Now { wall: Timestamp::from_micros(wall), due: Timestamp::from_micros(due) };
     let trust: Option<String> =
-        query_scalar("SELECT value FROM meta WHERE key = ?1").bind(TRUST).fetch_optional(conn).await?;
+        query_scalar("SELECT value FROM meta WHERE key = ?1").bind(TRUST).fetch_optional(conn)?;
     let trust = trust.and_then(|text| Trust::from_text(&text));
     Ok(Left { waiting, disabled, clocks: clocks.map(now), trust, ..Left::default() })
 }
 
+/// What waits, by route and by owner.
+type Backlogs = (HashMap<String, Count>, HashMap<Owner, Count>);
+
 /// Returns the number of waiting requests of each route, and of each owner. Counts the requests that the earlier process
 /// was running as waiting, because the recovery makes them wait again.
-pub(super) async fn backlog(
-    conn: &mut SqliteConnection,
-) -> Result<(HashMap<String, Count>, HashMap<Owner, Count>), sqlx::Error> {
+pub(super) fn backlog(conn: &Connection) -> Result<Backlogs, rusqlite::Error> {
     // The statement computes sizes cheaply, because SQLite knows the length of a blob without reading the blob. The plus
     // signs keep SQLite from grouping by an index of all requests.
     let sql = sql!(
@@ -221,11 +222,11 @@ pub(super) async fn backlog(
                WHERE b.seq = r.seq AND r.state = {running} GROUP BY +r.route, +r.owner"
     );
     let (mut routes, mut owners) = (HashMap::<String, Count>::new(), HashMap::<Owner, Count>::new());
-    for row in query(sql).fetch_all(conn).await? {
-        let rows = u64::try_from(row.try_get::<i64, _>(2)?).unwrap_or(0);
-        let bytes = u64::try_from(row.try_get::<i64, _>(3)?).unwrap_or(0);
+    for row in query(sql).fetch_all(conn)? {
+        let rows = u64::try_from(row.try_get::<i64>(2)?).unwrap_or(0);
+        let bytes = u64::try_from(row.try_get::<i64>(3)?).unwrap_or(0);
         let of_route = routes.entry(row.try_get(0)?).or_default();
-        let of_owner = owners.entry(row.try_get::<&str, _>(1)?.into()).or_default();
+        let of_owner = owners.entry(row.try_get::<&str>(1)?.into()).or_default();
         for count in [of_route, of_owner] {
             count.rows += rows;
             count.bytes += bytes;
@@ -234,8 +235,8 @@ pub(super) async fn backlog(
     Ok((routes, owners))
 }
 
-fn outcome(row: &SqliteRow, status: Status) -> Result<Outcome, sqlx::Error> {
-    let json = |column| row.try_get::<Option<Vec<u8>>, _>(column).map(|bytes| bytes.map(Json::stored));
+fn outcome(row: &Row, status: Status) -> Result<Outcome, rusqlite::Error> {
+    let json = |column| row.try_get::<Option<Vec<u8>>>(column).map(|bytes| bytes.map(Json::stored));
     let (reason, tells_reason) = reason_from_text(row.try_get(3)?)?;
     Ok(Outcome {
         status,
@@ -248,16 +249,16 @@ fn outcome(row: &SqliteRow, status: Status) -> Result<Outcome, sqlx::Error> {
     })
 }
 
-pub(super) fn delivery(row: &SqliteRow) -> Result<DeliveryRecord, sqlx::Error> {
+pub(super) fn delivery(row: &Row) -> Result<DeliveryRecord, rusqlite::Error> {
     let stored = ReportState::read(row, 2)?;
     let state = stored.shown();
     let due = Timestamp::from_micros(row.try_get(4)?);
-    let last = match row.try_get::<Option<i64>, _>(6)? {
+    let last = match row.try_get::<Option<i64>>(6)? {
         None => None,
         Some(started) => Some(Attempt {
             started: Timestamp::from_micros(started),
-            took: Duration::from_micros(u64::try_from(row.try_get::<i64, _>(7)?).unwrap_or(0)),
-            status: row.try_get::<Option<i64>, _>(8)?.and_then(|status| u16::try_from(status).ok()),
+            took: Duration::from_micros(u64::try_from(row.try_get::<i64>(7)?).unwrap_or(0)),
+            status: row.try_get::<Option<i64>>(8)?.and_then(|status| u16::try_from(status).ok()),
             error: row.try_get(9)?,
             response: blob(row, 10)?,
         }),
@@ -277,19 +278,23 @@ pub(super) fn delivery(row: &SqliteRow) -> Result<DeliveryRecord, sqlx::Error> {
 
 impl Reader for Rows {
     fn request<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<RequestRecord>, Cause>> {
-        self.request(id).map(cause).boxed()
+        let id = id.clone();
+        self.run(move |conn| request(conn, &id))
     }
 
     fn accepted<'a>(&'a self, request: &'a NewRequest) -> BoxFuture<'a, Result<Option<Submitted>, Cause>> {
-        idempotency::accepted(&self.pool, request).map(cause).boxed()
+        let request = request.clone();
+        self.run(move |conn| idempotency::accepted(conn, &request))
     }
 
     fn summary<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Summary>, Cause>> {
-        summary::summary(&self.pool, id).map(cause).boxed()
+        let id = id.clone();
+        self.run(move |conn| summary::summary(conn, &id))
     }
 
     fn timeline<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Timeline>, Cause>> {
-        timeline::timeline(&self.pool, id).map(cause).boxed()
+        let id = id.clone();
+        self.run(move |conn| timeline::timeline(conn, &id))
     }
 
     fn piece<'a>(
@@ -299,11 +304,18 @@ impl Reader for Rows {
         at: usize,
         len: usize,
     ) -> BoxFuture<'a, Result<Option<Bytes>, Cause>> {
-        self.piece(id, member, at, len).map(cause).boxed()
+        let id = id.clone();
+        async move {
+            // Invariant: the call cannot fail, because the semaphore is never closed.
+            let _turn = self.pieces.acquire().await;
+            self.run(move |conn| summary::piece(conn, &id, member, at, len)).await
+        }
+        .boxed()
     }
 
     fn cancel_view<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<CancelView>, Cause>> {
-        self.cancel_view(id).map(cause).boxed()
+        let id = id.clone();
+        self.run(move |conn| cancel_view(conn, &id))
     }
 
     fn unregistered<'a>(
@@ -311,11 +323,13 @@ impl Reader for Rows {
         id: &'a RequestId,
         route: &'a str,
     ) -> BoxFuture<'a, Result<Option<(HeaderMap, Bytes)>, Cause>> {
-        self.unregistered(id, route).map(cause).boxed()
+        let (id, route) = (id.clone(), route.to_owned());
+        self.run(move |conn| unregistered(conn, &id, &route))
     }
 
     fn deliveries<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRecord>, Cause>> {
-        self.deliveries(subject).map(cause).boxed()
+        let subject = subject.to_owned();
+        self.run(move |conn| deliveries(conn, &subject))
     }
 
     fn list<'a>(
@@ -326,34 +340,31 @@ impl Reader for Rows {
         after: Option<Cursor>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Page, Cause>> {
-        list::list(&self.pool, route, owner, filter, after, limit).map(cause).boxed()
+        let (route, owner, filter) = (route.to_owned(), owner.to_owned(), filter.clone());
+        self.run(move |conn| list::list(conn, &route, &owner, &filter, after, limit))
     }
 
     fn parked_origins(&self) -> BoxFuture<'_, Result<Vec<String>, Cause>> {
-        self.parked_origins().map(cause).boxed()
+        self.run(parked_origins)
     }
 
     fn disabled(&self) -> BoxFuture<'_, Result<Vec<Disabled>, Cause>> {
-        self.disabled().map(cause).boxed()
+        self.run(disabled)
     }
 
     fn counts(&self) -> BoxFuture<'_, Result<Counts, Cause>> {
-        self.counts().map(cause).boxed()
+        self.run(counts)
     }
 
     fn tokens(&self) -> BoxFuture<'_, Result<Vec<TokenRecord>, Cause>> {
-        tokens::tokens(&self.pool).map(cause).boxed()
+        self.run(tokens::tokens)
     }
 
     fn token_uses(&self) -> BoxFuture<'_, Result<HashMap<String, Timestamp>, Cause>> {
-        tokens::token_uses(&self.pool).map(cause).boxed()
+        self.run(tokens::token_uses)
     }
 
     fn audited(&self, before: i64, limit: usize) -> BoxFuture<'_, Result<Vec<AuditRecord>, Cause>> {
-        tokens::audited(&self.pool, before, limit).map(cause).boxed()
+        self.run(move |conn| tokens::audited(conn, before, limit))
     }
-}
-
-pub(super) fn cause<T>(result: Result<T, sqlx::Error>) -> Result<T, Cause> {
-    result.map_err(|error| Cause::from(explained(error)))
 }

@@ -6,8 +6,7 @@
 
 mod steps;
 
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection as _, Row as _};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use self::steps::STEPS;
 use super::codec::json;
@@ -27,16 +26,14 @@ const VERSION: i64 = STEPS.len() as i64;
 const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 
 /// Checks whether this program may use the database file. Does not change the file.
-pub(super) async fn check(connector: &Connector) -> Result<(), OpenError> {
+pub(super) fn check(connector: &Connector) -> Result<(), OpenError> {
     let path = connector.path();
     let refused = |source| OpenError::Backend { path: path.into(), source };
-    let found = async {
-        let mut conn = connector.look().await?;
-        let found = look(&mut conn).await;
-        conn.close().await?;
-        found
+    let found = || {
+        let conn = connector.look()?;
+        look(&conn)
     };
-    let Found { sqlite, tables, version } = found.await.map_err(|error| refused(explained(error)))?;
+    let Found { sqlite, tables, version } = found().map_err(|error| refused(explained(error)))?;
     if parse_version(&sqlite).is_none_or(|version| version < OLDEST_SQLITE) {
         let oldest = <[u32; 3]>::from(OLDEST_SQLITE).map(|part| part.to_string()).join(".");
         return Err(refused(format!("SQLite {sqlite} is linked, and {oldest} or newer is needed").into()));
@@ -54,56 +51,56 @@ struct Found {
     version: Option<i64>,
 }
 
-async fn look(conn: &mut SqliteConnection) -> Result<Found, sqlx::Error> {
+fn look(conn: &Connection) -> Result<Found, rusqlite::Error> {
     let about = "SELECT sqlite_version(), count(*), coalesce(sum(name = 'meta'), 0) FROM sqlite_schema \
                  WHERE type = 'table' AND name NOT GLOB '_litestream_*'";
-    let row = query(about).fetch_one(&mut *conn).await?;
+    let row = query(about).fetch_one(conn)?;
     let has_meta: i64 = row.try_get(2)?;
-    let version = if has_meta == 1 { version(conn).await? } else { None };
+    let version = if has_meta == 1 { version(conn)? } else { None };
     Ok(Found { sqlite: row.try_get(0)?, tables: row.try_get(1)?, version })
 }
 
-async fn version(conn: &mut SqliteConnection) -> Result<Option<i64>, sqlx::Error> {
-    query_scalar("SELECT value FROM meta WHERE key = 'postback schema'").fetch_optional(conn).await
+fn version(conn: &Connection) -> Result<Option<i64>, rusqlite::Error> {
+    query_scalar("SELECT value FROM meta WHERE key = 'postback schema'").fetch_optional(conn)
 }
 
 /// Changes the schema of a file to the current version. The file is empty or has an older version of the schema. One
 /// transaction makes all changes.
-pub(super) async fn migrate(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let empty = look(conn).await?.tables == 0;
-    let found = if empty { None } else { version(conn).await? };
+pub(super) fn migrate(conn: &Connection) -> Result<(), rusqlite::Error> {
+    let empty = look(conn)?.tables == 0;
+    let found = if empty { None } else { version(conn)? };
     let done = found.map_or(0, |found| usize::try_from(found).unwrap_or(usize::MAX));
     if done >= STEPS.len() {
         return Ok(());
     }
-    let mut transaction = conn.begin_with("BEGIN IMMEDIATE").await?;
+    let transaction = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
     for step in STEPS.iter().skip(done) {
-        sqlx::raw_sql(*step).execute(&mut *transaction).await?;
+        transaction.execute_batch(step)?;
     }
     if found == Some(1) {
-        name_origins(&mut transaction).await?;
+        name_origins(&transaction)?;
     }
     let set = query("INSERT OR REPLACE INTO meta (key, value) VALUES ('postback schema', ?1)").bind(VERSION);
-    set.execute(&mut *transaction).await?;
-    transaction.commit().await
+    set.execute(&transaction)?;
+    transaction.commit()
 }
 
 /// Adds the origin to the reports that version 1 wrote without an origin. Skips the reports that are over.
-async fn name_origins(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+fn name_origins(conn: &Connection) -> Result<(), rusqlite::Error> {
     let mut last = 0_i64;
     loop {
         let sql = sql!(
             "SELECT r.seq, b.url FROM report AS r JOIN report_body AS b ON b.seq = r.seq \
              WHERE r.seq > ?1 AND r.state < {first end} ORDER BY r.seq LIMIT 1000"
         );
-        let rows = query(sql).bind(last).fetch_all(&mut *conn).await?;
+        let rows = query(sql).bind(last).fetch_all(conn)?;
         let origin = |url| Target::parse(url).origin().to_owned();
         let named = rows.iter().map(|row| Ok((row.try_get(0)?, origin(row.try_get(1)?))));
-        let named: Vec<(i64, String)> = named.collect::<Result<_, sqlx::Error>>()?;
+        let named: Vec<(i64, String)> = named.collect::<Result<_, rusqlite::Error>>()?;
         let Some((seq, _)) = named.last() else { return Ok(()) };
         last = *seq;
         let sql = "UPDATE report SET origin = j.value ->> 1 FROM json_each(?1) AS j WHERE report.seq = j.value ->> 0";
-        query(sql).bind(json(&named)?).execute(&mut *conn).await?;
+        query(sql).bind(json(&named)?).execute(conn)?;
     }
 }
 
@@ -137,10 +134,10 @@ pub(crate) mod tests {
         let path = dir.path().join("store.db");
         std::fs::write(&path, "").unwrap();
         let connector = Connector::new(&path, Durability::Normal);
-        let mut conn = connector.write().await.unwrap();
-        sqlx::raw_sql(VERSION_1).execute(&mut conn).await.unwrap();
-        sqlx::raw_sql(REPORTS).execute(&mut conn).await.unwrap();
-        conn.close().await.unwrap();
+        let conn = connector.write().unwrap();
+        conn.execute_batch(VERSION_1).unwrap();
+        conn.execute_batch(REPORTS).unwrap();
+        drop(conn);
 
         let clock = Clock::from_fn(|| Timestamp::from_micros(100));
         let options = Options::at(Location::Sqlite { path: path.clone(), durability: Durability::Normal });
@@ -154,8 +151,8 @@ pub(crate) mod tests {
             assert_eq!(store.deliveries("a").await.unwrap().len(), 3);
             store.close().await;
         }
-        let mut conn = connector.look().await.unwrap();
-        assert_eq!(version(&mut conn).await.unwrap(), Some(VERSION));
+        let conn = connector.look().unwrap();
+        assert_eq!(version(&conn).unwrap(), Some(VERSION));
     }
 
     /// A running request, a waiting request, and a report that is over, as version 2 wrote them.
@@ -174,11 +171,11 @@ pub(crate) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store.db");
         std::fs::write(&path, "").unwrap();
-        let mut conn = Connector::new(&path, Durability::Normal).write().await.unwrap();
+        let conn = Connector::new(&path, Durability::Normal).write().unwrap();
         for sql in [VERSION_1, VERSION_2, ROWS_OF_2] {
-            sqlx::raw_sql(sql).execute(&mut conn).await.unwrap();
+            conn.execute_batch(sql).unwrap();
         }
-        conn.close().await.unwrap();
+        drop(conn);
 
         let clock = Clock::from_fn(|| Timestamp::from_micros(100));
         let options = Options::at(Location::Sqlite { path, durability: Durability::Normal });
@@ -206,15 +203,15 @@ pub(crate) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store.db");
         std::fs::write(&path, "").unwrap();
-        let mut conn = Connector::new(&path, Durability::Normal).write().await.unwrap();
-        sqlx::raw_sql(VERSION_1).execute(&mut conn).await.unwrap();
-        sqlx::raw_sql(REPORTS).execute(&mut conn).await.unwrap();
+        let conn = Connector::new(&path, Durability::Normal).write().unwrap();
+        conn.execute_batch(VERSION_1).unwrap();
+        conn.execute_batch(REPORTS).unwrap();
         // A table with the name of the last new index is created, so that the index cannot be created.
-        sqlx::raw_sql("CREATE TABLE report_held_due (a)").execute(&mut conn).await.unwrap();
-        migrate(&mut conn).await.unwrap_err();
-        assert_eq!(version(&mut conn).await.unwrap(), Some(1));
-        sqlx::raw_sql("DROP TABLE report_held_due").execute(&mut conn).await.unwrap();
-        migrate(&mut conn).await.unwrap();
-        assert_eq!(version(&mut conn).await.unwrap(), Some(VERSION));
+        conn.execute_batch("CREATE TABLE report_held_due (a)").unwrap();
+        migrate(&conn).unwrap_err();
+        assert_eq!(version(&conn).unwrap(), Some(1));
+        conn.execute_batch("DROP TABLE report_held_due").unwrap();
+        migrate(&conn).unwrap();
+        assert_eq!(version(&conn).unwrap(), Some(VERSION));
     }
 }

@@ -4,10 +4,8 @@
 //! has to contain the number itself instead of a parameter, because otherwise SQLite does not use the partial indexes.
 //! So [`sql!`] replaces the names at compile time.
 
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
-
 use super::codec::misread;
+use super::statement::Row;
 use crate::record::{DeliveryState, Next};
 use postback_wire::report::Status;
 
@@ -25,8 +23,8 @@ macro_rules! states {
 
             impl $states {
                 /// Reads the state from this column.
-                pub(super) fn read(row: &SqliteRow, column: usize) -> Result<Self, sqlx::Error> {
-                    match row.try_get::<i64, _>(column)? {
+                pub(super) fn read(row: &Row, column: usize) -> Result<Self, rusqlite::Error> {
+                    match row.try_get::<i64>(column)? {
                         $($code => Ok(Self::$state),)+
                         _ => Err(misread($unknown)),
                     }

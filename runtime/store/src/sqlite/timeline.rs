@@ -1,26 +1,24 @@
 //! Reads the timeline of a request. One transaction reads all of it, so that it shows one moment.
 
-use sqlx::Row as _;
-use sqlx::sqlite::{SqlitePool, SqliteRow};
-
 use super::codec::{misread, small};
-use super::statement::query;
+use super::statement::{Row, query};
 use super::summary;
 use crate::summary::Stage;
 use crate::timeline::{EarlierRun, RUNS, RunEnd, Timeline};
 use postback_wire::id::RequestId;
 use postback_wire::time::Timestamp;
+use rusqlite::Connection;
 
-pub(super) async fn timeline(pool: &SqlitePool, id: &RequestId) -> Result<Option<Timeline>, sqlx::Error> {
-    let mut transaction = pool.begin().await?;
-    let Some(summary) = summary::summary(&mut *transaction, id).await? else { return Ok(None) };
+pub(super) fn timeline(conn: &Connection, id: &RequestId) -> Result<Option<Timeline>, rusqlite::Error> {
+    let transaction = conn.unchecked_transaction()?;
+    let Some(summary) = summary::summary(&transaction, id)? else { return Ok(None) };
     let sql = "SELECT seq, created, started, epoch FROM request WHERE id = ?1";
-    let row = query(sql).bind(id.as_str()).fetch_one(&mut *transaction).await?;
+    let row = query(sql).bind(id.as_str()).fetch_one(&transaction)?;
     let sql = "SELECT epoch, started, ended, end, detail FROM run WHERE request = ?1 ORDER BY epoch DESC LIMIT ?2";
-    let runs = query(sql).bind(row.try_get::<i64, _>(0)?).bind(i64::try_from(RUNS).unwrap_or(i64::MAX));
-    let runs = runs.fetch_all(&mut *transaction).await?;
-    transaction.commit().await?;
-    let started = row.try_get::<Option<i64>, _>(2)?.map(Timestamp::from_micros);
+    let runs = query(sql).bind(row.try_get::<i64>(0)?).bind(i64::try_from(RUNS).unwrap_or(i64::MAX));
+    let runs = runs.fetch_all(&transaction)?;
+    transaction.commit()?;
+    let started = row.try_get::<Option<i64>>(2)?.map(Timestamp::from_micros);
     Ok(Some(Timeline {
         created: Timestamp::from_micros(row.try_get(1)?),
         runs: runs.iter().rev().map(run).collect::<Result<_, _>>()?,
@@ -30,7 +28,7 @@ pub(super) async fn timeline(pool: &SqlitePool, id: &RequestId) -> Result<Option
     }))
 }
 
-fn run(row: &SqliteRow) -> Result<EarlierRun, sqlx::Error> {
+fn run(row: &Row) -> Result<EarlierRun, rusqlite::Error> {
     Ok(EarlierRun {
         epoch: small(row, 0)?,
         started: Timestamp::from_micros(row.try_get(1)?),

@@ -1,8 +1,7 @@
 //! Housekeeping of the database between two batches: checkpoints, which copy the write-ahead log (WAL) into the
 //! database file, and the return of empty pages to the file system.
 
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteConnection;
+use rusqlite::Connection;
 
 use super::statement::{query, query_scalar};
 use crate::ops::Op;
@@ -28,10 +27,10 @@ const GIVE_BACK: i64 = 256;
 
 /// Writes this many bytes in a separate commit, and deletes the bytes. The call succeeds only if the disk has space for
 /// the bytes. If an earlier call did not delete its bytes, this call overwrites them.
-pub(super) async fn try_to_write(conn: &mut SqliteConnection, bytes: usize) -> Result<(), sqlx::Error> {
+pub(super) fn try_to_write(conn: &Connection, bytes: usize) -> Result<(), rusqlite::Error> {
     let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, zeroblob(?2))";
-    query(sql).bind(TRY).bind(i64::try_from(bytes).unwrap_or(i64::MAX)).execute(&mut *conn).await?;
-    query("DELETE FROM meta WHERE key = ?1").bind(TRY).execute(conn).await?;
+    query(sql).bind(TRY).bind(i64::try_from(bytes).unwrap_or(i64::MAX)).execute(conn)?;
+    query("DELETE FROM meta WHERE key = ?1").bind(TRY).execute(conn)?;
     Ok(())
 }
 
@@ -65,7 +64,7 @@ impl Tidiness {
         Self { litestream, ..Self::default() }
     }
 
-    pub(super) fn wrote(&mut self, ops: &[&Op], purged: bool) {
+    pub(super) fn wrote(&mut self, ops: &[Op], purged: bool) {
         // The constants were measured: a batch writes eight pages in addition to its rows, and a row writes a quarter
         // of a page in addition to its bytes, because rows share pages.
         let bytes: usize = ops.iter().map(|op| op.bytes() + (op.rows() << 10)).sum();
@@ -73,33 +72,36 @@ impl Tidiness {
         self.purged |= purged;
     }
 
+    /// Returns whether there is something to do.
+    pub(super) fn is_due(&self) -> bool {
+        self.purged || self.owed || self.bytes >= CHECKPOINT
+    }
+
     /// Copies the WAL into the database file, if enough bytes were written. After a purge, also returns empty pages to
-    /// the file system.
-    pub(super) async fn tidy(&mut self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    /// the file system. Returns the length of the WAL in bytes, if it was looked up.
+    pub(super) fn tidy(&mut self, conn: &Connection) -> Result<Option<i64>, rusqlite::Error> {
         if std::mem::take(&mut self.purged) {
-            give_back(conn).await?;
+            give_back(conn)?;
         }
-        if self.owed && copy_log(conn, SHORTLY).await? {
+        if self.owed && copy_log(conn, SHORTLY)? {
             self.owed = false;
             tracing::info!("the log of the database was copied into the file");
         }
         if self.bytes < CHECKPOINT {
-            return Ok(());
+            return Ok(None);
         }
         self.bytes = 0;
-        let row = query("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(&mut *conn).await?;
+        let row = query("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(conn)?;
         let (busy, pages, copied): (i64, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         if self.is_busy(busy != 0) {
-            return Ok(());
+            return Ok(None);
         }
-        let size: i64 = query_scalar("PRAGMA page_size").fetch_one(&mut *conn).await?;
+        let size: i64 = query_scalar("PRAGMA page_size").fetch_one(conn)?;
         let log = pages * size;
-        #[expect(clippy::cast_precision_loss, reason = "a log of 2^52 bytes fits on no disk")]
-        metrics::gauge!(metric::STORE_LOG_BYTES).set(log as f64);
         if log <= LONG_LOG {
             (self.pinned, self.is_warned) = (0, false);
         } else if !self.litestream && (copied == pages || log >= 2 * self.pinned) {
-            let truncated = truncate_log(conn).await?;
+            let truncated = truncate_log(conn)?;
             self.pinned = if truncated { 0 } else { log };
         }
         if log > ENDLESS_LOG && (self.litestream || self.pinned > 0) && !self.is_warned {
@@ -111,7 +113,7 @@ impl Tidiness {
             };
             tracing::warn!("the log of the database has {} MiB and grows: {why}", log >> 20);
         }
-        Ok(())
+        Ok(Some(log))
     }
 }
 
@@ -136,8 +138,8 @@ impl Tidiness {
     /// commit. If the sync of that commit failed, the WAL may be only in the memory of the operating system, and no
     /// later sync would write the WAL to the disk. So the pages of the WAL are written to another file, the database
     /// file. If a reader prevents the copy, the copy is repeated after each batch.
-    pub(super) async fn copy_log(&mut self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        self.owed = !copy_log(conn, BUSY).await?;
+    pub(super) fn copy_log(&mut self, conn: &Connection) -> Result<(), rusqlite::Error> {
+        self.owed = !copy_log(conn, BUSY)?;
         if self.owed {
             metrics::counter!(metric::STORE_BUSY_CHECKPOINTS).increment(1);
             tracing::warn!(
@@ -151,29 +153,29 @@ impl Tidiness {
 
 /// Truncates the WAL. Waits at most 100 ms for readers, because a batch may be waiting. Returns whether the WAL was
 /// truncated.
-async fn truncate_log(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    query("PRAGMA busy_timeout = 100").execute(&mut *conn).await?;
-    let truncated = query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *conn).await;
-    query("PRAGMA busy_timeout = 5000").execute(&mut *conn).await?;
-    Ok(truncated?.try_get::<i64, _>(0)? == 0)
+fn truncate_log(conn: &Connection) -> Result<bool, rusqlite::Error> {
+    query("PRAGMA busy_timeout = 100").execute(conn)?;
+    let truncated = query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(conn);
+    query("PRAGMA busy_timeout = 5000").execute(conn)?;
+    Ok(truncated?.try_get::<i64>(0)? == 0)
 }
 
 /// Copies the WAL into the database file. Returns whether the whole WAL was copied. `patience` is the statement that
 /// sets the longest time to wait for readers.
-async fn copy_log(conn: &mut SqliteConnection, patience: &'static str) -> Result<bool, sqlx::Error> {
-    query(patience).execute(&mut *conn).await?;
-    let copied = query("PRAGMA wal_checkpoint(FULL)").fetch_one(&mut *conn).await;
-    query("PRAGMA busy_timeout = 5000").execute(&mut *conn).await?;
-    Ok(copied?.try_get::<i64, _>(0)? == 0)
+fn copy_log(conn: &Connection, patience: &'static str) -> Result<bool, rusqlite::Error> {
+    query(patience).execute(conn)?;
+    let copied = query("PRAGMA wal_checkpoint(FULL)").fetch_one(conn);
+    query("PRAGMA busy_timeout = 5000").execute(conn)?;
+    Ok(copied?.try_get::<i64>(0)? == 0)
 }
 
 /// Returns empty pages to the file system, if more than a quarter of the pages of the database are empty. If fewer
 /// pages are empty, SQLite soon uses them again.
-async fn give_back(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let empty: i64 = query_scalar("PRAGMA freelist_count").fetch_one(&mut *conn).await?;
-    let all: i64 = query_scalar("PRAGMA page_count").fetch_one(&mut *conn).await?;
+fn give_back(conn: &Connection) -> Result<(), rusqlite::Error> {
+    let empty: i64 = query_scalar("PRAGMA freelist_count").fetch_one(conn)?;
+    let all: i64 = query_scalar("PRAGMA page_count").fetch_one(conn)?;
     if empty > all / 4 && empty > GIVE_BACK {
-        query("PRAGMA incremental_vacuum(256)").execute(conn).await?;
+        query("PRAGMA incremental_vacuum(256)").execute(conn)?;
     }
     Ok(())
 }
@@ -182,44 +184,39 @@ async fn give_back(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
 pub(crate) mod tests {
     use std::path::Path;
 
-    use sqlx::Connection as _;
-
     use super::super::connect::Connector;
     use super::*;
     use crate::options::Durability;
 
-    async fn open(path: &Path) -> SqliteConnection {
-        let mut conn = Connector::new(path, Durability::Normal).write().await.unwrap();
-        sqlx::raw_sql("CREATE TABLE IF NOT EXISTS t (a); INSERT INTO t VALUES (1)").execute(&mut conn).await.unwrap();
+    fn open(path: &Path) -> Connection {
+        let conn = Connector::new(path, Durability::Normal).write().unwrap();
+        conn.execute_batch("CREATE TABLE IF NOT EXISTS t (a); INSERT INTO t VALUES (1)").unwrap();
         conn
     }
 
-    #[tokio::test]
-    pub(crate) async fn a_log_that_a_reader_pins_is_copied_once_it_is_gone() {
+    #[test]
+    pub(crate) fn a_log_that_a_reader_pins_is_copied_once_it_is_gone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store.db");
         std::fs::write(&path, "").unwrap();
-        let mut conn = open(&path).await;
-        let mut reader = Connector::new(&path, Durability::Normal).look().await.unwrap();
-        sqlx::raw_sql("BEGIN; SELECT count(*) FROM t").execute(&mut reader).await.unwrap();
-        sqlx::raw_sql("INSERT INTO t VALUES (2)").execute(&mut conn).await.unwrap();
+        let conn = open(&path);
+        let reader = Connector::new(&path, Durability::Normal).look().unwrap();
+        reader.execute_batch("BEGIN; SELECT count(*) FROM t").unwrap();
+        conn.execute_batch("INSERT INTO t VALUES (2)").unwrap();
         let mut tidiness = Tidiness::new(false);
-        tidiness.copy_log(&mut conn).await.unwrap();
+        tidiness.copy_log(&conn).unwrap();
         assert!(tidiness.owed);
-        tidiness.tidy(&mut conn).await.unwrap();
+        tidiness.tidy(&conn).unwrap();
         assert!(tidiness.owed);
-        sqlx::raw_sql("ROLLBACK").execute(&mut reader).await.unwrap();
-        tidiness.tidy(&mut conn).await.unwrap();
+        reader.execute_batch("ROLLBACK").unwrap();
+        tidiness.tidy(&conn).unwrap();
         assert!(!tidiness.owed);
         // The database file alone contains both rows.
         let copy = dir.path().join("copy.db");
         std::fs::copy(&path, &copy).unwrap();
-        let mut copy = Connector::new(&copy, Durability::Normal).write().await.unwrap();
-        let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM t").fetch_one(&mut copy).await.unwrap();
+        let copy = Connector::new(&copy, Durability::Normal).write().unwrap();
+        let rows: i64 = copy.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
         assert_eq!(rows, 2);
-        for conn in [conn, reader, copy] {
-            conn.close().await.unwrap();
-        }
     }
 
     #[test]

@@ -3,16 +3,13 @@
 //! The index `request_due` has only requests that are due. Its rows are ordered by route, by owner, and then as they are
 //! to be claimed. So each owner in the index has a request that can be claimed, and no statement here passes over rows.
 
-use sqlx::Row as _;
-use sqlx::query::Query;
-use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection, SqliteRow};
-
 use super::Batch;
 use super::codec::{CLAIM_BYTES, json};
-use super::statement::{query, query_scalar};
+use super::statement::{Query, Row, query, query_scalar};
 use super::states::sql;
 use crate::record::Owner;
 use crate::share::OWNERS;
+use rusqlite::Connection;
 
 /// How many requests of one route a claim marks as due. If more have become due, the next claim continues.
 const WAKE: i64 = 256;
@@ -41,7 +38,7 @@ impl Head {
 }
 
 /// Returns a [`Head`] for each route, in the order of the routes.
-pub(super) async fn heads(conn: &mut SqliteConnection, routes: &[String]) -> Result<Vec<Head>, sqlx::Error> {
+pub(super) fn heads(conn: &Connection, routes: &[String]) -> Result<Vec<Head>, rusqlite::Error> {
     let sql = sql!(
         "SELECT (SELECT due FROM request AS r WHERE state = {queued} AND crashes = 0 AND later = 0 AND r.route = j.value \
                  ORDER BY owner, priority DESC, due, seq LIMIT 1), \
@@ -55,9 +52,9 @@ pub(super) async fn heads(conn: &mut SqliteConnection, routes: &[String]) -> Res
                  WHERE state = {queued} AND crashes = 0 AND later = 0 AND r.route = j.value) \
          FROM json_each(?1) AS j"
     );
-    let rows = query(sql).bind(json(routes)?).fetch_all(conn).await?;
-    let owner = |row: &SqliteRow, column| row.try_get::<Option<&str>, _>(column).map(|owner| owner.map(Owner::from));
-    let one = |row: &SqliteRow| {
+    let rows = query(sql).bind(json(routes)?).fetch_all(conn)?;
+    let owner = |row: &Row, column| row.try_get::<Option<&str>>(column).map(|owner| owner.map(Owner::from));
+    let one = |row: &Row| {
         let owners = owner(row, 3)?.zip(owner(row, 4)?);
         Ok(Head { fresh: row.try_get(0)?, later: row.try_get(1)?, suspect: row.try_get(2)?, owners })
     };
@@ -65,21 +62,17 @@ pub(super) async fn heads(conn: &mut SqliteConnection, routes: &[String]) -> Res
 }
 
 /// Marks requests of this route as due that have become due.
-pub(super) async fn wake(conn: &mut SqliteConnection, route: &str, now: i64) -> Result<(), sqlx::Error> {
+pub(super) fn wake(conn: &Connection, route: &str, now: i64) -> Result<(), rusqlite::Error> {
     let sql = sql!(
         "UPDATE request SET later = 0 WHERE seq IN (SELECT seq FROM request \
          WHERE state = {queued} AND crashes = 0 AND later = 1 AND route = ?1 AND due <= ?2 ORDER BY due, seq LIMIT ?3)"
     );
-    query(sql).bind(route).bind(now).bind(WAKE).execute(conn).await.map(drop)
+    query(sql).bind(route).bind(now).bind(WAKE).execute(conn).map(drop)
 }
 
 /// Returns up to [`OWNERS`] owners of requests that can be claimed, in the order of their turns. The first one is the
 /// owner after `last`, and the first of all owners comes after the last of all owners.
-pub(super) async fn owners(
-    conn: &mut SqliteConnection,
-    route: &str,
-    last: Option<&Owner>,
-) -> Result<Vec<Owner>, sqlx::Error> {
+pub(super) fn owners(conn: &Connection, route: &str, last: Option<&Owner>) -> Result<Vec<Owner>, rusqlite::Error> {
     let sql = sql!(
         "WITH RECURSIVE after (owner, n) AS \
            (SELECT (SELECT min(owner) FROM request WHERE state = {queued} AND crashes = 0 AND later = 0 \
@@ -98,18 +91,18 @@ pub(super) async fn owners(
     );
     // A text with a NUL byte more is the first text after this one.
     let from = last.map_or_else(String::new, |last| format!("{last}\0"));
-    let owners = query_scalar::<String>(sql).bind(route).bind(from).bind(i64::try_from(OWNERS).unwrap_or(i64::MAX));
-    Ok(owners.fetch_all(conn).await?.into_iter().map(Owner::from).collect())
+    let owners = query_scalar(sql).bind(route).bind(from).bind(i64::try_from(OWNERS).unwrap_or(i64::MAX));
+    Ok(owners.fetch_all::<String>(conn)?.into_iter().map(Owner::from).collect())
 }
 
 /// Claims up to `limit` requests of one owner. `beside` is the number of bytes of the rows that the claim has already.
-pub(super) async fn claim_of(
+pub(super) fn claim_of(
     batch: &mut Batch<'_>,
     route: &str,
     owner: &str,
     limit: usize,
     beside: i64,
-) -> Result<Vec<SqliteRow>, sqlx::Error> {
+) -> Result<Vec<Row>, rusqlite::Error> {
     let sql = sql!(
         "UPDATE request SET state = {running}, epoch = epoch + 1, node = ?1, \
          started = iif(deadline <= ?3 AND failures = 0, started, ?2) WHERE seq IN \
@@ -125,16 +118,16 @@ pub(super) async fn claim_of(
          (SELECT length(b.headers) + length(b.body) FROM request_body AS b WHERE b.seq = request.seq)"
     );
     let claim = claiming(sql, batch, beside).bind(route).bind(owner).bind(i64::try_from(limit).unwrap_or(i64::MAX));
-    claim.fetch_all(&mut *batch.conn).await
+    claim.fetch_all(batch.conn)
 }
 
 /// Claims the first request of each of these owners, in the order of the owners.
-pub(super) async fn claim_of_each(
+pub(super) fn claim_of_each(
     batch: &mut Batch<'_>,
     route: &str,
     owners: &[&str],
     beside: i64,
-) -> Result<Vec<SqliteRow>, sqlx::Error> {
+) -> Result<Vec<Row>, rusqlite::Error> {
     let sql = sql!(
         "UPDATE request SET state = {running}, epoch = epoch + 1, node = ?1, \
          started = iif(deadline <= ?3 AND failures = 0, started, ?2) WHERE seq IN \
@@ -149,12 +142,12 @@ pub(super) async fn claim_of_each(
          (SELECT length(b.headers) + length(b.body) FROM request_body AS b WHERE b.seq = request.seq)"
     );
     let owners = json(owners)?;
-    claiming(sql, batch, beside).bind(route).bind(owners).fetch_all(&mut *batch.conn).await
+    claiming(sql, batch, beside).bind(route).bind(owners).fetch_all(batch.conn)
 }
 
 /// Claims the first suspect of this route: the request that has been due longest of those that were running when an
 /// earlier process ended.
-pub(super) async fn claim_suspect(batch: &mut Batch<'_>, route: &str) -> Result<Vec<SqliteRow>, sqlx::Error> {
+pub(super) fn claim_suspect(batch: &mut Batch<'_>, route: &str) -> Result<Vec<Row>, rusqlite::Error> {
     let sql = sql!(
         "UPDATE request SET state = {running}, epoch = epoch + 1, node = ?1, started = ?2 WHERE seq IN \
          (SELECT seq FROM request WHERE state = {queued} AND crashes > 0 AND route = ?3 ORDER BY due, seq LIMIT 1) \
@@ -162,11 +155,11 @@ pub(super) async fn claim_suspect(batch: &mut Batch<'_>, route: &str) -> Result<
          (SELECT length(b.headers) + length(b.body) FROM request_body AS b WHERE b.seq = request.seq)"
     );
     let claim = query(sql).bind(batch.start.node).bind(batch.now.wall.micros()).bind(route);
-    claim.fetch_all(&mut *batch.conn).await
+    claim.fetch_all(batch.conn)
 }
 
 /// Claims requests whose first run should have begun by now. They are claimed so that they can be settled.
-pub(super) async fn claim_expired(batch: &mut Batch<'_>, limit: usize) -> Result<Vec<SqliteRow>, sqlx::Error> {
+pub(super) fn claim_expired(batch: &mut Batch<'_>, limit: usize) -> Result<Vec<Row>, rusqlite::Error> {
     let sql = sql!(
         "UPDATE request SET state = {running}, epoch = epoch + 1, node = ?1 WHERE seq IN \
          (SELECT seq FROM (SELECT seq, size, \
@@ -180,26 +173,26 @@ pub(super) async fn claim_expired(batch: &mut Batch<'_>, limit: usize) -> Result
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let claim = query(sql).bind(batch.start.node).bind(batch.now.due.micros()).bind(CLAIM_BYTES).bind(limit);
-    claim.fetch_all(&mut *batch.conn).await
+    claim.fetch_all(batch.conn)
 }
 
 /// Returns the time until which the first run of some waiting request must begin. No waiting request has an earlier one.
-pub(super) async fn next_deadline(conn: &mut SqliteConnection) -> Result<Option<i64>, sqlx::Error> {
+pub(super) fn next_deadline(conn: &Connection) -> Result<Option<i64>, rusqlite::Error> {
     let sql = sql!(
         "SELECT deadline FROM request WHERE state = {queued} AND failures = 0 AND crashes = 0 AND deadline IS NOT NULL \
          ORDER BY deadline, seq LIMIT 1"
     );
-    query_scalar(sql).fetch_optional(conn).await
+    query_scalar(sql).fetch_optional(conn)
 }
 
 /// Binds what the statements that claim have in common: the node, the time of both clocks, and how many bytes the rows
 /// may have. The first row may have more if the claim has no other rows.
-fn claiming<'q>(sql: &'static str, batch: &Batch<'_>, beside: i64) -> Query<'q, Sqlite, SqliteArguments> {
+fn claiming<'q>(sql: &'static str, batch: &Batch<'_>, beside: i64) -> Query<'q> {
     let claim = query(sql).bind(batch.start.node).bind(batch.now.wall.micros()).bind(batch.now.due.micros());
     claim.bind((CLAIM_BYTES - beside).max(0)).bind(beside == 0)
 }
 
 /// Returns the number of bytes of all these rows together.
-pub(super) fn size(rows: &[SqliteRow]) -> Result<i64, sqlx::Error> {
-    rows.iter().map(|row| row.try_get::<i64, _>(SIZE)).sum()
+pub(super) fn size(rows: &[Row]) -> Result<i64, rusqlite::Error> {
+    rows.iter().map(|row| row.try_get::<i64>(SIZE)).sum()
 }

@@ -170,8 +170,8 @@ async fn disk_full_then_room() {
     let pages = Arc::new(AtomicU32::new(60));
     let limit = pages.clone();
     let clock = world.clock();
-    let opened = crate::sqlite::open_tuned(path(&world), &clock, move |options| {
-        options.pragma("max_page_count", limit.load(Ordering::SeqCst).to_string())
+    let opened = crate::sqlite::open_tuned(path(&world), &clock, move |conn| {
+        conn.pragma_update_and_check(None, "max_page_count", limit.load(Ordering::SeqCst), |_| Ok(()))
     });
     let store = Store::start(opened.await.unwrap(), &world.options, None, None, clock);
     let large = |n: u32| crate::NewRequest { body: vec![7; 8_000].into(), ..world.request(&n.to_string()) };

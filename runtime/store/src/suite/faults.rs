@@ -8,9 +8,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
-use crate::backend::{Backend, Cause, Failure};
+use crate::backend::{Applied, Backend, Cause, Failure};
 use crate::clock::Now;
-use crate::ops::{Op, Reply};
+use crate::ops::Op;
 
 /// The way in which a commit fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +128,7 @@ fn cause() -> Cause {
 }
 
 impl Backend for Faulty {
-    fn apply<'a>(&'a mut self, ops: &'a [&'a Op], now: Now) -> BoxFuture<'a, Result<Vec<Reply>, Failure>> {
+    fn apply(&mut self, ops: Vec<Op>, now: Now) -> BoxFuture<'_, Applied> {
         async move {
             if self.faults.held.load(Ordering::SeqCst) {
                 self.faults.came.add_permits(1);
@@ -136,22 +136,23 @@ impl Backend for Faulty {
             }
             assert!(!self.faults.panics.load(Ordering::SeqCst), "as the test says");
             if self.faults.down.load(Ordering::SeqCst) {
-                return Err(Failure::Transient(cause()));
+                return (ops, Err(Failure::Transient(cause())));
             }
             let bad = *self.faults.bad.lock().unwrap();
-            if bad.is_some_and(|bad| ops.iter().any(|op| bad(op))) {
-                return Err(Failure::Permanent(cause()));
+            if bad.is_some_and(|bad| ops.iter().any(bad)) {
+                return (ops, Err(Failure::Permanent(cause())));
             }
             let fault = self.faults.script.lock().unwrap().pop_front();
             match fault {
-                Some(Fault::Transient) => return Err(Failure::Transient(cause())),
+                Some(Fault::Transient) => return (ops, Err(Failure::Transient(cause()))),
                 Some(Fault::UnknownLost) => {
                     self.written = false;
-                    return Err(Failure::Unknown { replies: Vec::new(), cause: cause() });
+                    return (ops, Err(Failure::Unknown { replies: Vec::new(), cause: cause() }));
                 }
                 Some(Fault::UnknownWritten) | None => {}
             }
-            let replies = self.inner.apply(ops, now).await?;
+            let (ops, applied) = self.inner.apply(ops, now).await;
+            let Ok(replies) = applied else { return (ops, applied) };
             self.faults.sizes.lock().unwrap().push(ops.len());
             if self.faults.held_after.load(Ordering::SeqCst) {
                 self.faults.came.add_permits(1);
@@ -159,9 +160,9 @@ impl Backend for Faulty {
             }
             if fault.is_some() {
                 self.written = true;
-                return Err(Failure::Unknown { replies, cause: cause() });
+                return (ops, Err(Failure::Unknown { replies, cause: cause() }));
             }
-            Ok(replies)
+            (ops, Ok(replies))
         }
         .boxed()
     }

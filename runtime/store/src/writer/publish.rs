@@ -1,8 +1,9 @@
 //! After the commit, callers receive their answers, pre-claimed rows are sent to the worker and the delivery, and
 //! waiting tasks are woken. Nothing of this happens before the commit.
 
-use super::{Entry, Shared, Writer, answer};
+use super::{Batch, Shared, Writer, answer};
 use crate::error::Error;
+use crate::inbox::Caller;
 use crate::operation::{Effect, Stage, Untaken};
 use crate::ops::{Op, Reply};
 use postback_wire::line::Causes;
@@ -11,31 +12,32 @@ use postback_wire::names::metric;
 impl Writer {
     /// Publishes a committed batch: answers the callers, sends the pre-claimed rows to the worker and the delivery, and
     /// wakes the tasks that wait for the rows of the batch.
-    pub(super) fn publish(&self, entries: &mut Vec<Entry>, replies: Vec<Reply>) {
-        self.shared.committed(entries, &replies);
-        let effects = self.shared.answer(entries, replies);
+    pub(super) fn publish(&self, batch: &mut Batch, replies: Vec<Reply>) {
+        self.shared.committed(&batch.ops, &replies);
+        let effects = self.shared.answer(&mut batch.callers, replies);
+        batch.callers.clear();
         // All callers receive their answers before the rows are sent to the worker and the delivery, because sending
         // the rows may take longer.
-        for (entry, effect) in entries.drain(..).zip(effects) {
-            self.shared.announce(entry.op, effect);
+        for (op, effect) in batch.ops.drain(..).zip(effects) {
+            self.shared.announce(op, effect);
         }
         self.shared.local.backlog.set_gauges();
     }
 
     /// Sends an error to the callers of operations that were not written, and counts the reports that are lost.
-    pub(super) fn fail(&self, entries: Vec<Entry>, error: &Error) {
+    pub(super) fn fail(&self, batch: Batch, error: &Error) {
         let mut lost = 0;
-        for mut entry in entries {
-            for outgoing in entry.op.reports() {
+        for (op, mut caller) in batch.ops.into_iter().zip(batch.callers) {
+            for outgoing in op.reports() {
                 self.shared.local.wake.first_attempts.done(outgoing.report.id);
             }
             // If the caller receives the error, the reports of the operation are not lost, because the caller still has
             // the reports.
-            let is_told = entry.answer.take().is_some_and(|caller| caller.send(Err(error.clone())).is_ok());
+            let is_told = caller.answer.take().is_some_and(|answer| answer.send(Err(error.clone())).is_ok());
             if is_told {
-                entry.taken_in.given_back();
+                caller.taken_in.given_back();
             } else {
-                lost += entry.taken_in.reports();
+                lost += caller.taken_in.reports();
             }
         }
         if lost > 0 {
@@ -47,14 +49,14 @@ impl Writer {
 impl Shared {
     /// Updates the data that this process keeps in memory, one stage after the other, in the order in which a backend
     /// applies the operations. If a batch first disables and then enables a URL, the URL is enabled in memory, too.
-    fn committed(&self, entries: &[Entry], replies: &[Reply]) {
+    fn committed(&self, ops: &[Op], replies: &[Reply]) {
         let is_heard = self.local.changes.is_heard();
         let mut changes = Vec::new();
         for stage in Stage::IN_ORDER {
-            for (entry, reply) in entries.iter().zip(replies).filter(|(entry, _)| entry.op.stage() == stage) {
-                entry.op.committed(reply, &self.local);
+            for (op, reply) in ops.iter().zip(replies).filter(|(op, _)| op.stage() == stage) {
+                op.committed(reply, &self.local);
                 if is_heard {
-                    entry.op.changes(reply, &mut changes);
+                    op.changes(reply, &mut changes);
                 }
             }
         }
@@ -65,12 +67,12 @@ impl Shared {
 
     /// Sends all callers their answers. If a caller does not receive its answer, the rows that the answer claims wait
     /// again.
-    fn answer(&self, entries: &mut [Entry], replies: Vec<Reply>) -> Vec<Effect> {
-        let mut effects = Vec::with_capacity(entries.len());
-        for (entry, reply) in entries.iter_mut().zip(replies) {
+    fn answer(&self, callers: &mut [Caller], replies: Vec<Reply>) -> Vec<Effect> {
+        let mut effects = Vec::with_capacity(callers.len());
+        for (caller, reply) in callers.iter_mut().zip(replies) {
             effects.push(reply.effect());
-            entry.taken_in.written();
-            if let Some(untaken) = answer(entry, Ok(reply)) {
+            caller.taken_in.written();
+            if let Some(untaken) = answer(caller, Ok(reply)) {
                 self.inbox.give_back(untaken);
             }
         }

@@ -9,11 +9,11 @@ use crate::tokens::{MOST_TOKENS, TokenAdded};
 use postback_wire::time::Timestamp;
 
 impl Apply for AddToken {
-    async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+    fn apply(batch: &mut Batch<'_>) -> Result<(), rusqlite::Error> {
         for (at, Self(both)) in batch.of::<Self>() {
             let (token, audit) = &**both;
             let sql = "SELECT count(*) FROM token WHERE revoked IS NULL";
-            let known: i64 = query_scalar(sql).fetch_one(&mut *batch.conn).await?;
+            let known: i64 = query_scalar(sql).fetch_one(batch.conn)?;
             if usize::try_from(known).is_ok_and(|known| known >= MOST_TOKENS) {
                 batch.answer::<Self>(at, TokenAdded::TooMany(MOST_TOKENS));
                 continue;
@@ -22,11 +22,11 @@ impl Apply for AddToken {
                        ON CONFLICT DO NOTHING";
             let add = query(sql).bind(&token.id).bind(&token.name).bind(token.hash.as_slice()).bind(&token.terms);
             let add = add.bind(token.created.micros()).bind(token.expires.map(Timestamp::micros));
-            if add.execute(&mut *batch.conn).await?.rows_affected() == 0 {
+            if add.execute(batch.conn)? == 0 {
                 batch.answer::<Self>(at, TokenAdded::NameTaken);
                 continue;
             }
-            write_audit(batch.conn, audit, batch.now.wall).await?;
+            write_audit(batch.conn, audit, batch.now.wall)?;
             batch.answer::<Self>(at, TokenAdded::Added);
         }
         Ok(())

@@ -5,7 +5,7 @@ use crate::ops::Barrier;
 use crate::sqlite::Batch;
 
 impl Apply for Barrier {
-    async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+    fn apply(batch: &mut Batch<'_>) -> Result<(), rusqlite::Error> {
         for (at, op) in batch.of::<Self>() {
             batch.answer::<Self>(at, op.posted);
         }

@@ -9,11 +9,11 @@ use crate::sqlite::waiting;
 use postback_wire::time::Timestamp;
 
 impl Apply for ClaimExpired {
-    async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+    fn apply(batch: &mut Batch<'_>) -> Result<(), rusqlite::Error> {
         for (at, op) in batch.of::<Self>() {
-            let rows = waiting::claim_expired(batch, op.limit).await?;
-            let rows = claimed(batch.conn, rows).await?;
-            let next_due = waiting::next_deadline(batch.conn).await?.map(Timestamp::from_micros);
+            let rows = waiting::claim_expired(batch, op.limit)?;
+            let rows = claimed(batch.conn, rows)?;
+            let next_due = waiting::next_deadline(batch.conn)?.map(Timestamp::from_micros);
             batch.answer::<Self>(at, record::Batch { rows, next_due });
         }
         Ok(())

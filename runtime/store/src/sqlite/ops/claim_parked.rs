@@ -12,7 +12,7 @@ use postback_wire::time::Timestamp;
 use postback_wire::webhook::Target;
 
 impl Apply for ClaimParked {
-    async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+    fn apply(batch: &mut Batch<'_>) -> Result<(), rusqlite::Error> {
         for (at, Self { line, limit }) in batch.of::<Self>() {
             // The column `origin` of a parked report contains the origin or URL under which the report is parked. The
             // claim writes the report's own origin into the column again.
@@ -27,10 +27,10 @@ impl Apply for ClaimParked {
             );
             let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
             let claim = query(sql).bind(batch.start.node).bind(batch.now.due.micros()).bind(limit).bind(CLAIM_BYTES);
-            let rows = claim.bind(line).bind(Target::parse(line).origin()).fetch_all(&mut *batch.conn).await?;
-            let rows = claimed(batch, rows).await?;
+            let rows = claim.bind(line).bind(Target::parse(line).origin()).fetch_all(batch.conn)?;
+            let rows = claimed(batch, rows)?;
             let sql = sql!("SELECT due FROM report WHERE state = {parked} AND origin = ?1 ORDER BY due, seq LIMIT 1");
-            let next = query_scalar::<i64>(sql).bind(line).fetch_optional(&mut *batch.conn).await?;
+            let next = query_scalar(sql).bind(line).fetch_optional(batch.conn)?;
             batch.answer::<Self>(at, record::Batch { rows, next_due: next.map(Timestamp::from_micros) });
         }
         Ok(())

@@ -11,7 +11,7 @@ use crate::sqlite::states::sql;
 use postback_wire::time::Timestamp;
 
 impl Apply for ClaimReports {
-    async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+    fn apply(batch: &mut Batch<'_>) -> Result<(), rusqlite::Error> {
         for (at, Self { limit }) in batch.of::<Self>() {
             let sql = sql!(
                 "UPDATE report SET state = {delivering}, epoch = epoch + 1, attempt = attempt + 1, node = ?1 \
@@ -24,10 +24,10 @@ impl Apply for ClaimReports {
             );
             let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
             let claim = query(sql).bind(batch.start.node).bind(batch.now.due.micros()).bind(limit).bind(CLAIM_BYTES);
-            let rows = claim.fetch_all(&mut *batch.conn).await?;
-            let rows = claimed(batch, rows).await?;
+            let rows = claim.fetch_all(batch.conn)?;
+            let rows = claimed(batch, rows)?;
             let sql = sql!("SELECT due FROM report WHERE state = {pending} ORDER BY due, seq LIMIT 1");
-            let next = query_scalar::<i64>(sql).fetch_optional(&mut *batch.conn).await?;
+            let next = query_scalar(sql).fetch_optional(batch.conn)?;
             batch.answer::<Self>(at, record::Batch { rows, next_due: next.map(Timestamp::from_micros) });
         }
         Ok(())

@@ -1,10 +1,8 @@
 //! Claims due requests. The routes share the free slots, and the owners of a route share those of the route. Suspects
 //! are claimed one by one. A *suspect* is a request that was running when an earlier process ended.
 
+use crate::sqlite::statement::Row;
 use std::collections::HashSet;
-
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 
 use super::Apply;
 use crate::ops::{ClaimRequests, Claimed};
@@ -16,13 +14,13 @@ use crate::sqlite::waiting::{self, CRASHES, Head, OWNER};
 use postback_wire::time::Timestamp;
 
 impl Apply for ClaimRequests {
-    async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+    fn apply(batch: &mut Batch<'_>) -> Result<(), rusqlite::Error> {
         for (at, op) in batch.of::<Self>() {
-            let (rows, full) = claim(batch, op).await?;
-            let has_suspect = rows.iter().any(|row| row.try_get::<i64, _>(CRASHES).is_ok_and(|crashes| crashes > 0));
-            let rows = claimed(batch.conn, rows).await?;
+            let (rows, full) = claim(batch, op)?;
+            let has_suspect = rows.iter().any(|row| row.try_get::<i64>(CRASHES).is_ok_and(|crashes| crashes > 0));
+            let rows = claimed(batch.conn, rows)?;
             let suspects = op.suspects && !has_suspect;
-            let heads = waiting::heads(batch.conn, &op.routes).await?;
+            let heads = waiting::heads(batch.conn, &op.routes)?;
             let next: Vec<_> = heads.iter().map(|head| head.next(suspects).map(Timestamp::from_micros)).collect();
             let next_due = next.iter().zip(full).filter(|(_, full)| !full).filter_map(|(next, _)| *next).min();
             batch.answer::<Self>(at, Claimed { batch: record::Batch { rows, next_due }, next });
@@ -34,12 +32,12 @@ impl Apply for ClaimRequests {
 /// What a claim has claimed so far.
 #[derive(Default)]
 struct Rows {
-    rows: Vec<SqliteRow>,
+    rows: Vec<Row>,
     bytes: i64,
 }
 
 impl Rows {
-    fn add(&mut self, rows: Vec<SqliteRow>) -> Result<(), sqlx::Error> {
+    fn add(&mut self, rows: Vec<Row>) -> Result<(), rusqlite::Error> {
         self.bytes += waiting::size(&rows)?;
         self.rows.extend(rows);
         Ok(())
@@ -48,9 +46,9 @@ impl Rows {
 
 /// Claims rows, and returns the rows without their bodies. First claims at most one suspect, and then the share of each
 /// route. Also returns which routes are full now.
-async fn claim(batch: &mut Batch<'_>, op: &ClaimRequests) -> Result<(Vec<SqliteRow>, Vec<bool>), sqlx::Error> {
+fn claim(batch: &mut Batch<'_>, op: &ClaimRequests) -> Result<(Vec<Row>, Vec<bool>), rusqlite::Error> {
     let now = batch.now.due.micros();
-    let heads = due_heads(batch, op).await?;
+    let heads = due_heads(batch, op)?;
     let line = |(place, (head, route)): (usize, (&Head, &String))| Line {
         running: op.load(place).running,
         free: op.load(place).free,
@@ -62,7 +60,7 @@ async fn claim(batch: &mut Batch<'_>, op: &ClaimRequests) -> Result<(Vec<SqliteR
     if let Some(place) = suspect(op, &heads, &lines, now)
         && let (Some(route), Some(line)) = (op.routes.get(place), lines.get_mut(place))
     {
-        claimed.add(waiting::claim_suspect(batch, route).await?)?;
+        claimed.add(waiting::claim_suspect(batch, route)?)?;
         line.running += claimed.rows.len();
         line.free -= claimed.rows.len();
     }
@@ -77,7 +75,7 @@ async fn claim(batch: &mut Batch<'_>, op: &ClaimRequests) -> Result<(Vec<SqliteR
                 continue;
             };
             let before = claimed.rows.len();
-            let may_have_more = claim_of_route(batch, op, route, head, share, &mut claimed).await?;
+            let may_have_more = claim_of_route(batch, op, route, head, share, &mut claimed)?;
             let some = claimed.rows.len() - before;
             if !may_have_more {
                 // The route gets no more slots: it has no more due rows, or its rows are too large for this claim.
@@ -92,17 +90,17 @@ async fn claim(batch: &mut Batch<'_>, op: &ClaimRequests) -> Result<(Vec<SqliteR
 }
 
 /// Returns what waits of each route, after the requests that have become due were marked as due.
-async fn due_heads(batch: &mut Batch<'_>, op: &ClaimRequests) -> Result<Vec<Head>, sqlx::Error> {
+fn due_heads(batch: &mut Batch<'_>, op: &ClaimRequests) -> Result<Vec<Head>, rusqlite::Error> {
     let now = batch.now.due.micros();
-    let heads = waiting::heads(batch.conn, &op.routes).await?;
+    let heads = waiting::heads(batch.conn, &op.routes)?;
     let mut woken = false;
     for (head, route) in heads.iter().zip(&*op.routes) {
         if head.later.is_some_and(|due| due <= now) {
-            waiting::wake(batch.conn, route, now).await?;
+            waiting::wake(batch.conn, route, now)?;
             woken = true;
         }
     }
-    if woken { waiting::heads(batch.conn, &op.routes).await } else { Ok(heads) }
+    if woken { waiting::heads(batch.conn, &op.routes) } else { Ok(heads) }
 }
 
 /// Returns the place of the route whose suspect has been due longest, if the claim may include a suspect.
@@ -114,24 +112,24 @@ fn suspect(op: &ClaimRequests, heads: &[Head], lines: &[Line], now: i64) -> Opti
 }
 
 /// Claims up to `share` rows of one route. Returns whether more rows of the route may be claimed.
-async fn claim_of_route(
+fn claim_of_route(
     batch: &mut Batch<'_>,
     op: &ClaimRequests,
     route: &str,
     head: &Head,
     share: usize,
     claimed: &mut Rows,
-) -> Result<bool, sqlx::Error> {
+) -> Result<bool, rusqlite::Error> {
     let Some((first, last)) = &head.owners else { return Ok(false) };
     let before = claimed.rows.len();
     if first == last {
-        claimed.add(waiting::claim_of(batch, route, first, share, claimed.bytes).await?)?;
+        claimed.add(waiting::claim_of(batch, route, first, share, claimed.bytes)?)?;
         if claimed.rows.len() > before {
             batch.turns.served(route, Some(first.clone()));
         }
         return Ok(claimed.rows.len() - before == share);
     }
-    let owners = waiting::owners(batch.conn, route, batch.turns.last_owner(route)).await?;
+    let owners = waiting::owners(batch.conn, route, batch.turns.last_owner(route))?;
     let line = |(turn, owner): (usize, &Owner)| Line {
         running: op.busy.of(route, owner),
         free: usize::MAX,
@@ -149,10 +147,10 @@ async fn claim_of_route(
         // together, one row of each at a time.
         if shares.len() <= most {
             let (owner, share) = shares.remove(0);
-            claimed.add(waiting::claim_of(batch, route, owner, share, claimed.bytes).await?)?;
+            claimed.add(waiting::claim_of(batch, route, owner, share, claimed.bytes)?)?;
         } else {
             let of: Vec<&str> = shares.iter().map(|(owner, _)| *owner).collect();
-            claimed.add(waiting::claim_of_each(batch, route, &of, claimed.bytes).await?)?;
+            claimed.add(waiting::claim_of_each(batch, route, &of, claimed.bytes)?)?;
             for (_, share) in &mut shares {
                 *share -= 1;
             }

@@ -1,7 +1,5 @@
 //! Gives up parked reports that are too old.
 
-use sqlx::Row as _;
-
 use super::Apply;
 use crate::ops::GiveUpParked;
 use crate::parked::TOO_OLD;
@@ -11,7 +9,7 @@ use crate::sqlite::statement::query;
 use crate::sqlite::states::sql;
 
 impl Apply for GiveUpParked {
-    async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+    fn apply(batch: &mut Batch<'_>) -> Result<(), rusqlite::Error> {
         for (at, Self { before, limit }) in batch.of::<Self>() {
             let sql = sql!(
                 "UPDATE report SET state = {dead}, finished = ?1, refused = ?2 WHERE seq IN \
@@ -20,8 +18,8 @@ impl Apply for GiveUpParked {
             );
             let update = query(sql).bind(batch.now.wall.micros()).bind(TOO_OLD).bind(before.micros());
             let update = update.bind(i64::try_from(*limit).unwrap_or(i64::MAX));
-            let rows = update.fetch_all(&mut *batch.conn).await?;
-            let dead = rows.iter().map(|row| report_id(row.try_get(0)?)).collect::<Result<_, sqlx::Error>>()?;
+            let rows = update.fetch_all(batch.conn)?;
+            let dead = rows.iter().map(|row| report_id(row.try_get(0)?)).collect::<Result<_, rusqlite::Error>>()?;
             batch.answer::<Self>(at, dead);
         }
         Ok(())

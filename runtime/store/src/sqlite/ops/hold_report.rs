@@ -7,7 +7,7 @@ use crate::sqlite::reports::put_back;
 use crate::sqlite::states::{ReportState, sql};
 
 impl Apply for HoldReport {
-    async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+    fn apply(batch: &mut Batch<'_>) -> Result<(), rusqlite::Error> {
         let sql = sql!(
             "UPDATE report SET (held, state) = \
              (SELECT d.seq, iif(d.seq IS NULL, {pending}, {held}) \
@@ -22,6 +22,6 @@ impl Apply for HoldReport {
             Some(ReportState::Held) => Holding::Held,
             Some(_) => Holding::Pending,
         };
-        put_back::<Self, _>(batch, sql, |op| (&op.claim, ()), holding).await
+        put_back::<Self, _>(batch, sql, |op| (&op.claim, ()), holding)
     }
 }

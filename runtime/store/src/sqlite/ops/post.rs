@@ -5,7 +5,7 @@ use crate::ops::Post;
 use crate::sqlite::Batch;
 
 impl Apply for Post {
-    async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+    fn apply(batch: &mut Batch<'_>) -> Result<(), rusqlite::Error> {
         for (at, op) in batch.of::<Self>() {
             batch.outgoing.extend(op.reports.iter().map(|outgoing| (at, outgoing)));
             batch.answer::<Self>(at, ());

@@ -1,8 +1,5 @@
 //! Deletes rows that ended long ago, and gives up held reports.
 
-use sqlx::Row as _;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-
 use super::Apply;
 use crate::audit::LONGER_THAN_REQUESTS;
 use crate::clock::Now;
@@ -11,9 +8,10 @@ use crate::parked::NOT_ENABLED;
 use crate::sizes;
 use crate::sqlite::Batch;
 use crate::sqlite::codec::{first_of, json};
-use crate::sqlite::statement::{query, query_scalar};
+use crate::sqlite::statement::{Row, query, query_scalar};
 use crate::sqlite::states::sql;
 use postback_wire::time::Timestamp;
+use rusqlite::Connection;
 
 /// The key of the row in the table `meta` that stores how far the store trusts the wall clock.
 pub(in crate::sqlite) const TRUST: &str = "postback trust in the wall clock";
@@ -44,12 +42,11 @@ const ENDED_REPORTS: &str = sql!(
 );
 
 /// The statements that delete what other tables have of deleted requests.
-const OF_REQUEST: [&str; 5] = [
+const OF_REQUEST: [&str; 4] = [
     "DELETE FROM request_body WHERE seq IN (SELECT value FROM json_each(?1))",
     "DELETE FROM registration WHERE seq IN (SELECT value FROM json_each(?1))",
     "DELETE FROM outcome WHERE seq IN (SELECT value FROM json_each(?1))",
     "DELETE FROM run WHERE request IN (SELECT value FROM json_each(?1))",
-    "DELETE FROM idempotency WHERE request IN (SELECT value FROM json_each(?1))",
 ];
 /// The statements that delete the bodies and the attempts of deleted reports.
 const OF_REPORT: [&str; 2] = [
@@ -58,39 +55,39 @@ const OF_REPORT: [&str; 2] = [
 ];
 
 impl Apply for Purge {
-    async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+    fn apply(batch: &mut Batch<'_>) -> Result<(), rusqlite::Error> {
         for (at, op) in batch.of::<Self>() {
             let Self { before, limit, trust, .. } = op;
             if let Some(trust) = trust {
                 let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)";
-                query(sql).bind(TRUST).bind(trust.to_text()).execute(&mut *batch.conn).await?;
+                query(sql).bind(TRUST).bind(trust.to_text()).execute(batch.conn)?;
             }
-            let given_up = give_up_held(batch.conn, *before, *limit, batch.now).await?;
+            let given_up = give_up_held(batch.conn, *before, *limit, batch.now)?;
             let before_audit = before.saturating_sub(LONGER_THAN_REQUESTS);
             let mut deleted = 0;
-            let routes = routes_with_old(batch.conn, op).await?;
+            let routes = routes_with_old(batch.conn, op)?;
             let bytes = PURGE_BYTES / i64::try_from(routes.len()).unwrap_or(i64::MAX).max(1);
             for route in &routes {
                 let most = (*limit - deleted.min(*limit), bytes);
-                deleted += delete_requests(batch.conn, op, route, most).await?;
+                deleted += delete_requests(batch.conn, op, route, most)?;
             }
             let most = (*limit - deleted.min(*limit), PURGE_BYTES);
-            deleted += delete(batch.conn, ENDED_REPORTS, &OF_REPORT, before.micros(), "", most).await?.len();
+            deleted += delete(batch.conn, ENDED_REPORTS, &OF_REPORT, before.micros(), "", most)?.len();
             let sql = sql!("SELECT EXISTS (SELECT 1 FROM report WHERE state >= {first end} AND finished < ?1)");
-            let left: bool = query_scalar(sql).bind(before.micros()).fetch_one(&mut *batch.conn).await?;
-            let left = left || !routes_with_old(batch.conn, op).await?.is_empty();
+            let left: bool = query_scalar(sql).bind(before.micros()).fetch_one(batch.conn)?;
+            let left = left || !routes_with_old(batch.conn, op)?.is_empty();
             batch.answer::<Self>(at, Purged { deleted, given_up, more: left || given_up >= *limit });
             batch.after_commit.purged = true;
             let sql = "DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE at < ?1 ORDER BY at LIMIT ?2)";
             let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
-            query(sql).bind(before_audit.micros()).bind(limit).execute(&mut *batch.conn).await?;
+            query(sql).bind(before_audit.micros()).bind(limit).execute(batch.conn)?;
         }
         Ok(())
     }
 }
 
 /// Returns the routes that have ended requests that are old enough to be deleted.
-async fn routes_with_old(conn: &mut SqliteConnection, op: &Purge) -> Result<Vec<String>, sqlx::Error> {
+fn routes_with_old(conn: &Connection, op: &Purge) -> Result<Vec<String>, rusqlite::Error> {
     // The statement uses an index to go from one route to the next, so its cost does not depend on the number of
     // requests.
     let sql = sql!(
@@ -103,7 +100,7 @@ async fn routes_with_old(conn: &mut SqliteConnection, op: &Purge) -> Result<Vec<
          FROM ended WHERE route IS NOT NULL"
     );
     let mut routes = Vec::new();
-    for row in query(sql).fetch_all(conn).await? {
+    for row in query(sql).fetch_all(conn)? {
         let (route, first): (String, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
         if first.is_some_and(|first| first < op.before(&route).micros()) {
             routes.push(route);
@@ -114,73 +111,58 @@ async fn routes_with_old(conn: &mut SqliteConnection, op: &Purge) -> Result<Vec<
 
 /// Deletes ended requests of this route, up to the number of rows and of bytes in `most`. If the route keeps its requests for a shorter time than others,
 /// also deletes the ended reports about them. Returns the number of deleted requests.
-async fn delete_requests(
-    conn: &mut SqliteConnection,
-    op: &Purge,
-    route: &str,
-    most: (usize, i64),
-) -> Result<usize, sqlx::Error> {
+fn delete_requests(conn: &Connection, op: &Purge, route: &str, most: (usize, i64)) -> Result<usize, rusqlite::Error> {
     let before = op.before(route);
-    let deleted = delete(conn, ENDED_REQUESTS, &OF_REQUEST, before.micros(), route, most).await?;
+    let deleted = delete(conn, ENDED_REQUESTS, &OF_REQUEST, before.micros(), route, most)?;
     if before > op.before && !deleted.is_empty() {
-        let ids = deleted.iter().map(|row| row.try_get::<String, _>(1)).collect::<Result<Vec<_>, _>>()?;
+        let ids = deleted.iter().map(|row| row.try_get::<String>(1)).collect::<Result<Vec<_>, _>>()?;
         let sql = sql!(
             "DELETE FROM report WHERE subject IN (SELECT value FROM json_each(?1)) AND state >= {first end} \
              RETURNING seq"
         );
-        let reports = query(sql).bind(json(&ids)?).fetch_all(&mut *conn).await?;
-        delete_parts(conn, &reports, &OF_REPORT).await?;
+        let reports = query(sql).bind(json(&ids)?).fetch_all(conn)?;
+        delete_parts(conn, &reports, &OF_REPORT)?;
     }
     Ok(deleted.len())
 }
 
 /// Ends up to `limit` held reports as gone, if the reports were due before this wall-clock time. Returns the number of
 /// reports that were ended.
-async fn give_up_held(
-    conn: &mut SqliteConnection,
-    before: Timestamp,
-    limit: usize,
-    now: Now,
-) -> Result<usize, sqlx::Error> {
+fn give_up_held(conn: &Connection, before: Timestamp, limit: usize, now: Now) -> Result<usize, rusqlite::Error> {
     let sql = sql!(
         "UPDATE report SET state = {gone}, held = NULL, finished = ?1, refused = ?2 WHERE seq IN \
          (SELECT seq FROM report WHERE state = {held} AND due < ?3 ORDER BY due, seq LIMIT ?4)"
     );
     let update = query(sql).bind(now.wall.micros()).bind(NOT_ENABLED).bind(now.due_at(before).micros());
-    let given_up = update.bind(i64::try_from(limit).unwrap_or(i64::MAX)).execute(conn).await?.rows_affected();
-    Ok(usize::try_from(given_up).unwrap_or(usize::MAX))
+    update.bind(i64::try_from(limit).unwrap_or(i64::MAX)).execute(conn)
 }
 
 /// Deletes rows with the statement `rows`, up to a number of rows and of bytes. The statements `parts` delete the data in other tables that
 /// belongs to these rows. Returns what the statement `rows` returns of the deleted rows.
-async fn delete(
-    conn: &mut SqliteConnection,
+fn delete(
+    conn: &Connection,
     rows: &'static str,
     parts: &'static [&'static str],
     before: i64,
     route: &str,
     (limit, bytes): (usize, i64),
-) -> Result<Vec<SqliteRow>, sqlx::Error> {
+) -> Result<Vec<Row>, rusqlite::Error> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     // `first_of!` expects its limits in `?3` and `?4`. The statement for reports does not use `?2`, the route.
     let delete = query(rows).bind(before).bind(route).bind(limit).bind(bytes);
-    let deleted = delete.fetch_all(&mut *conn).await?;
-    delete_parts(conn, &deleted, parts).await?;
+    let deleted = delete.fetch_all(conn)?;
+    delete_parts(conn, &deleted, parts)?;
     Ok(deleted)
 }
 
-async fn delete_parts(
-    conn: &mut SqliteConnection,
-    deleted: &[SqliteRow],
-    parts: &'static [&'static str],
-) -> Result<(), sqlx::Error> {
+fn delete_parts(conn: &Connection, deleted: &[Row], parts: &'static [&'static str]) -> Result<(), rusqlite::Error> {
     if deleted.is_empty() {
         return Ok(());
     }
-    let seqs = deleted.iter().map(|row| row.try_get::<i64, _>(0)).collect::<Result<Vec<_>, _>>()?;
+    let seqs = deleted.iter().map(|row| row.try_get::<i64>(0)).collect::<Result<Vec<_>, _>>()?;
     let seqs = json(&seqs)?;
     for part in parts {
-        query(part).bind(&seqs).execute(&mut *conn).await?;
+        query(part).bind(&seqs).execute(conn)?;
     }
     Ok(())
 }

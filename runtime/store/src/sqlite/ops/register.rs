@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 
-use sqlx::Row as _;
-
 use super::Apply;
 use crate::ops::Register;
 use crate::record::{Claim, Settled};
@@ -14,7 +12,7 @@ use crate::sqlite::statement::query;
 use crate::sqlite::states::sql;
 
 impl Apply for Register {
-    async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+    fn apply(batch: &mut Batch<'_>) -> Result<(), rusqlite::Error> {
         let mut registrations = HashMap::new();
         let mut list: Vec<(&str, u32)> = Vec::new();
         for (at, Self { claim: Claim { id, epoch }, registration }) in batch.of::<Self>() {
@@ -31,12 +29,12 @@ impl Apply for Register {
              CROSS JOIN request r WHERE r.id = j.id AND r.epoch = j.epoch AND r.state = {running}"
         );
         let mut texts = Vec::new();
-        for row in query(sql).bind(json(&list)?).fetch_all(&mut *batch.conn).await? {
-            if let Some((at, registration)) = registrations.get(row.try_get::<&str, _>(1)?) {
-                texts.push((row.try_get::<i64, _>(0)?, registration_to_text(registration)?));
+        for row in query(sql).bind(json(&list)?).fetch_all(batch.conn)? {
+            if let Some((at, registration)) = registrations.get(row.try_get::<&str>(1)?) {
+                texts.push((row.try_get::<i64>(0)?, registration_to_text(registration)?));
                 batch.answer::<Self>(*at, Settled::Current);
             }
         }
-        write_registrations(batch.conn, &texts).await
+        write_registrations(batch.conn, &texts)
     }
 }

@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 
-use sqlx::Row as _;
-
 use super::Apply;
 use crate::ops::ReleaseRequest;
 use crate::record::Settled;
@@ -13,7 +11,7 @@ use crate::sqlite::statement::query;
 use crate::sqlite::states::sql;
 
 impl Apply for ReleaseRequest {
-    async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+    fn apply(batch: &mut Batch<'_>) -> Result<(), rusqlite::Error> {
         let mut list = Vec::new();
         let mut by_id = HashMap::new();
         for (at, op) in batch.of::<Self>() {
@@ -21,6 +19,7 @@ impl Apply for ReleaseRequest {
             let due = due.unwrap_or(batch.now.due).micros();
             let end = op.end().as_str();
             list.push((claim.id.as_str(), claim.epoch, due, i64::from(*failed), end, detail, i64::from(*begun)));
+            batch.request_rows.over(&claim.id);
             by_id.insert(claim.id.as_str(), at);
             batch.answer::<Self>(at, Settled::Stale);
         }
@@ -34,7 +33,7 @@ impl Apply for ReleaseRequest {
              FROM json_each(?1) AS j CROSS JOIN request AS r \
              WHERE r.id = j.value ->> 0 AND r.epoch = j.value ->> 1 AND r.state = {running} AND j.value ->> 6"
         );
-        query(sql).bind(&list).bind(batch.now.wall.micros()).execute(&mut *batch.conn).await?;
+        query(sql).bind(&list).bind(batch.now.wall.micros()).execute(batch.conn)?;
         // The deadline of a request is met as soon as its first run has begun. A cancelled request is due now. A cancelled request is not run again, so it need not wait until its next run
         // is due.
         let sql = sql!(
@@ -47,8 +46,8 @@ impl Apply for ReleaseRequest {
              WHERE request.id = j.id AND request.epoch = j.epoch AND request.state = {running} RETURNING id"
         );
         let release = query(sql).bind(&list).bind(batch.now.due.micros());
-        for row in release.fetch_all(&mut *batch.conn).await? {
-            if let Some(at) = by_id.get(row.try_get::<&str, _>(0)?) {
+        for row in release.fetch_all(batch.conn)? {
+            if let Some(at) = by_id.get(row.try_get::<&str>(0)?) {
                 batch.answer::<Self>(*at, Settled::Current);
             }
         }

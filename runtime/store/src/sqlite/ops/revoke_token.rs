@@ -12,22 +12,22 @@ use postback_wire::time::Timestamp;
 const MOST: i64 = MOST_TOKENS as i64;
 
 impl Apply for RevokeToken {
-    async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+    fn apply(batch: &mut Batch<'_>) -> Result<(), rusqlite::Error> {
         for (at, Self { id, audit }) in batch.of::<Self>() {
             let now = batch.now.wall;
             let sql = "UPDATE token SET revoked = ?2 WHERE id = ?1 AND revoked IS NULL";
-            let revoked = query(sql).bind(id).bind(now.micros()).execute(&mut *batch.conn).await?.rows_affected();
+            let revoked = query(sql).bind(id).bind(now.micros()).execute(batch.conn)?;
             if revoked == 0 {
                 let sql = "SELECT revoked FROM token WHERE id = ?1";
-                let before: Option<i64> = query_scalar(sql).bind(id).fetch_optional(&mut *batch.conn).await?;
+                let before: Option<i64> = query_scalar(sql).bind(id).fetch_optional(batch.conn)?;
                 let before = before.map(|at| TokenRevoked::At(Timestamp::from_micros(at)));
                 batch.answer::<Self>(at, before.unwrap_or(TokenRevoked::Unknown));
                 continue;
             }
             let sql = "DELETE FROM token WHERE seq IN (SELECT seq FROM token WHERE revoked IS NOT NULL \
                        ORDER BY revoked DESC LIMIT -1 OFFSET ?1)";
-            query(sql).bind(MOST).execute(&mut *batch.conn).await?;
-            write_audit(batch.conn, audit, now).await?;
+            query(sql).bind(MOST).execute(batch.conn)?;
+            write_audit(batch.conn, audit, now)?;
             batch.answer::<Self>(at, TokenRevoked::At(now));
         }
         Ok(())

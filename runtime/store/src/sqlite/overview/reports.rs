@@ -1,8 +1,5 @@
 //! Lists of deliveries, and the counts of reports that are parked or held.
 
-use sqlx::Row as _;
-use sqlx::sqlite::{SqlitePool, SqliteRow};
-
 use super::requests::{excerpt, excerpt_bytes};
 use super::{Range, end, limit, most_scanned, number, page};
 use crate::overview::{
@@ -11,32 +8,33 @@ use crate::overview::{
 use crate::record::Attempt;
 use crate::sqlite::codec::{blob, small};
 use crate::sqlite::read::delivery;
-use crate::sqlite::statement::{query, query_scalar};
+use crate::sqlite::statement::{Row, query, query_scalar};
 use crate::sqlite::states::{ReportState, sql};
 use postback_wire::id::ReportId;
 use postback_wire::time::Timestamp;
+use rusqlite::Connection;
 
-pub(super) async fn list(
-    pool: &SqlitePool,
+pub(super) fn list(
+    conn: &Connection,
     filter: &DeliveryFilter,
     before: u64,
     most: usize,
-) -> Result<Page<DeliveryLine>, sqlx::Error> {
+) -> Result<Page<DeliveryLine>, rusqlite::Error> {
     let DeliveryFilter { status, url, subject, since, until } = filter;
     let made = "SELECT seq, created FROM report WHERE seq <= ?1 ORDER BY seq DESC LIMIT 1";
-    let before = end(pool, made, before, *until).await?;
+    let before = end(conn, made, before, *until)?;
     let floor = match subject {
         _ if status.is_none() && url.is_none() => None,
         Some(subject) => {
             let sql = "SELECT seq FROM report WHERE subject = ?3 AND seq < ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2";
-            query_scalar(sql).bind(before).bind(most_scanned() - 1).bind(subject).fetch_optional(pool).await?
+            query_scalar(sql).bind(before).bind(most_scanned() - 1).bind(subject).fetch_optional(conn)?
         }
         None => {
             let sql = "SELECT seq FROM report WHERE seq < ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2";
-            query_scalar(sql).bind(before).bind(most_scanned() - 1).fetch_optional(pool).await?
+            query_scalar(sql).bind(before).bind(most_scanned() - 1).fetch_optional(conn)?
         }
     };
-    let range = Range::new(before, floor).since(pool, made, *since).await?;
+    let range = Range::new(before, floor).since(conn, made, *since)?;
     let sql = match subject {
         Some(_) => {
             "SELECT r.id, b.url, r.state, r.attempt, r.due, r.refused, a.started, a.took, a.status, a.error, a.response, \
@@ -60,32 +58,32 @@ pub(super) async fn list(
     let (from, to) = status.map(codes).unzip();
     let rows = query(sql).bind(range.before).bind(range.floor).bind(from).bind(to).bind(url.as_deref());
     let rows = rows.bind(since.map(Timestamp::micros)).bind(until.map(Timestamp::micros)).bind(limit(most));
-    let rows = rows.bind(subject.as_deref()).fetch_all(pool).await?;
+    let rows = rows.bind(subject.as_deref()).fetch_all(conn)?;
     let lines = rows.iter().map(line).collect::<Result<_, _>>()?;
     Ok(page(lines, most, range, |line: &DeliveryLine| line.seq))
 }
 
-pub(super) async fn detail(pool: &SqlitePool, id: ReportId) -> Result<Option<DeliveryDetail>, sqlx::Error> {
+pub(super) fn detail(conn: &Connection, id: ReportId) -> Result<Option<DeliveryDetail>, rusqlite::Error> {
     let sql = "SELECT r.id, b.url, r.state, r.attempt, r.due, r.refused, a.started, a.took, a.status, a.error, a.response, \
                b.webhook_id, r.seq, r.subject, r.created, r.finished, length(b.body), substr(b.body, 1, ?2) \
                FROM report AS r LEFT JOIN report_body AS b ON b.seq = r.seq LEFT JOIN attempt AS a \
                ON a.report = r.seq AND a.n = (SELECT max(n) FROM attempt WHERE report = r.seq) WHERE r.id = ?1";
-    let row = query(sql).bind(&id.as_bytes()[..]).bind(excerpt_bytes()).fetch_optional(pool).await?;
+    let row = query(sql).bind(&id.as_bytes()[..]).bind(excerpt_bytes()).fetch_optional(conn)?;
     let Some(row) = row else { return Ok(None) };
     let line = line(&row)?;
     let sql =
         "SELECT n, started, took, status, error, response FROM attempt WHERE report = ?1 ORDER BY n DESC LIMIT ?2";
     let most = i64::try_from(MOST_ATTEMPTS).unwrap_or(i64::MAX);
-    let rows = query(sql).bind(number(line.seq)).bind(most).fetch_all(pool).await?;
+    let rows = query(sql).bind(number(line.seq)).bind(most).fetch_all(conn)?;
     let attempts = rows.iter().rev().map(attempt).collect::<Result<_, _>>()?;
     Ok(Some(DeliveryDetail { line, body: excerpt(&row, 16)?, attempts }))
 }
 
-pub(super) async fn parked_counts(
-    pool: &SqlitePool,
+pub(super) fn parked_counts(
+    conn: &Connection,
     after: &str,
     most: usize,
-) -> Result<Vec<(String, u64)>, sqlx::Error> {
+) -> Result<Vec<(String, u64)>, rusqlite::Error> {
     // As in `parked_origins`, an index leads from one name to the next.
     let sql = sql!(
         "WITH RECURSIVE parked (origin) AS \
@@ -96,17 +94,17 @@ pub(super) async fn parked_counts(
                AND r.origin = parked.origin LIMIT ?3)) FROM parked WHERE origin IS NOT NULL"
     );
     let rows = query(sql).bind(after).bind(i64::try_from(most).unwrap_or(i64::MAX)).bind(number(MOST_COUNTED));
-    let rows = rows.fetch_all(pool).await?;
-    let one = |row: &SqliteRow| Ok((row.try_get(0)?, u64::try_from(row.try_get::<i64, _>(1)?).unwrap_or(0)));
+    let rows = rows.fetch_all(conn)?;
+    let one = |row: &Row| Ok((row.try_get(0)?, u64::try_from(row.try_get::<i64>(1)?).unwrap_or(0)));
     rows.iter().map(one).collect()
 }
 
-pub(super) async fn held_count(pool: &SqlitePool, url: &str) -> Result<u64, sqlx::Error> {
+pub(super) fn held_count(conn: &Connection, url: &str) -> Result<u64, rusqlite::Error> {
     let sql = sql!(
         "SELECT count(*) FROM (SELECT 1 FROM report WHERE state = {held} \
          AND held = (SELECT seq FROM disabled WHERE url = ?1) LIMIT ?2)"
     );
-    let count: i64 = query_scalar(sql).bind(url).bind(number(MOST_COUNTED)).fetch_one(pool).await?;
+    let count: i64 = query_scalar(sql).bind(url).bind(number(MOST_COUNTED)).fetch_one(conn)?;
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
@@ -126,7 +124,7 @@ fn codes(status: DeliveryStatus) -> (i64, i64) {
 }
 
 /// Reads a line. The first columns are those of [`delivery`]. Then come `seq, subject, created, finished`.
-fn line(row: &SqliteRow) -> Result<DeliveryLine, sqlx::Error> {
+fn line(row: &Row) -> Result<DeliveryLine, rusqlite::Error> {
     let status = match ReportState::read(row, 2)? {
         ReportState::Held => DeliveryStatus::Held,
         ReportState::Parked => DeliveryStatus::Parked,
@@ -138,20 +136,20 @@ fn line(row: &SqliteRow) -> Result<DeliveryLine, sqlx::Error> {
         ReportState::Gone => DeliveryStatus::Gone,
     };
     Ok(DeliveryLine {
-        seq: u64::try_from(row.try_get::<i64, _>(12)?).unwrap_or(0),
+        seq: u64::try_from(row.try_get::<i64>(12)?).unwrap_or(0),
         subject: row.try_get(13)?,
         status,
         created: Timestamp::from_micros(row.try_get(14)?),
-        finished: row.try_get::<Option<i64>, _>(15)?.map(Timestamp::from_micros),
+        finished: row.try_get::<Option<i64>>(15)?.map(Timestamp::from_micros),
         record: delivery(row)?,
     })
 }
 
-fn attempt(row: &SqliteRow) -> Result<(u32, Attempt), sqlx::Error> {
+fn attempt(row: &Row) -> Result<(u32, Attempt), rusqlite::Error> {
     let attempt = Attempt {
         started: Timestamp::from_micros(row.try_get(1)?),
         took: took(row.try_get(2)?),
-        status: row.try_get::<Option<i64>, _>(3)?.and_then(|status| u16::try_from(status).ok()),
+        status: row.try_get::<Option<i64>>(3)?.and_then(|status| u16::try_from(status).ok()),
         error: row.try_get(4)?,
         response: blob(row, 5)?,
     };

@@ -2,8 +2,8 @@
 
 /// The statements that change the schema from each version to the next version. An entry must never be edited, because
 /// existing database files were made with it.
-pub(super) const STEPS: [&str; 10] =
-    [VERSION_1, VERSION_2, VERSION_3, VERSION_4, BY_ROUTE, ORIGIN, CALLERS, TOKENS, BY_OWNER, ADMIN];
+pub(super) const STEPS: [&str; 11] =
+    [VERSION_1, VERSION_2, VERSION_3, VERSION_4, BY_ROUTE, ORIGIN, CALLERS, TOKENS, BY_OWNER, ADMIN, KEYS];
 
 pub(super) const VERSION_1: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -192,4 +192,15 @@ CREATE INDEX request_finished ON request (route, finished, seq) WHERE state >= 2
 /// The statements of version 10, which lets operators disable URLs and origins.
 const ADMIN: &str = "
 ALTER TABLE disabled ADD COLUMN by_operator INTEGER NOT NULL DEFAULT 0;
+";
+
+/// The statements of version 11, which moves idempotency keys into the rows of their requests. One index of the keys is
+/// left of a table with two.
+const KEYS: &str = "
+ALTER TABLE request ADD COLUMN key TEXT;
+-- The digest of the body with which the key came.
+ALTER TABLE request ADD COLUMN digest BLOB;
+UPDATE request SET key = i.key, digest = i.digest FROM idempotency AS i WHERE i.request = request.seq;
+DROP TABLE idempotency;
+CREATE UNIQUE INDEX request_key ON request (owner, route, key) WHERE key IS NOT NULL;
 ";
