@@ -137,17 +137,22 @@ fn disabled(conn: &Connection) -> Result<Vec<Disabled>, rusqlite::Error> {
 }
 
 fn counts(conn: &Connection) -> Result<Counts, rusqlite::Error> {
+    // Indexes have the rows that wait and nothing else, so they are counted there.
     let sql = sql!(
-        "SELECT 0, route, requests FROM queued WHERE requests > 0 \
-               UNION ALL SELECT 1, NULL, count(*) FROM request WHERE state = {running} \
-               UNION ALL SELECT 2, NULL, reports FROM waiting \
-               UNION ALL SELECT 2, NULL, count(*) FROM report WHERE state = {delivering}"
+        "SELECT 0, route, count(*) FROM request WHERE state = {queued} AND crashes = 0 AND later = 0 GROUP BY route \
+         UNION ALL SELECT 0, route, count(*) FROM request WHERE state = {queued} AND crashes = 0 AND later = 1 GROUP BY route \
+         UNION ALL SELECT 0, route, count(*) FROM request WHERE state = {queued} AND crashes > 0 GROUP BY route \
+         UNION ALL SELECT 1, NULL, count(*) FROM request WHERE state = {running} \
+         UNION ALL SELECT 2, NULL, count(*) FROM report WHERE state = {pending} \
+         UNION ALL SELECT 2, NULL, count(*) FROM report WHERE state = {parked} \
+         UNION ALL SELECT 2, NULL, count(*) FROM report WHERE state = {held} \
+         UNION ALL SELECT 2, NULL, count(*) FROM report WHERE state = {delivering}"
     );
     let mut counts = Counts::default();
     for row in query(sql).fetch_all(conn)? {
         let count = u64::try_from(row.try_get::<i64>(2)?).unwrap_or(0);
         match row.try_get::<i64>(0)? {
-            0 => drop(counts.queued.insert(row.try_get(1)?, count)),
+            0 => *counts.queued.entry(row.try_get(1)?).or_default() += count,
             1 => counts.running += count,
             _ => counts.undelivered += count,
         }
@@ -158,22 +163,12 @@ fn counts(conn: &Connection) -> Result<Counts, rusqlite::Error> {
 /// Reads the data that an earlier process left in the database. Counts the rows that the earlier process had claimed as
 /// waiting, because the recovery makes them wait again.
 pub(super) fn left(conn: &Connection) -> Result<Left, rusqlite::Error> {
-    // The statement has two parts for the first request of a route, because the requests that were running when a
-    // process ended (`crashes > 0`) have a separate index.
+    // The statement has a part for each index of waiting requests, and reads those indexes alone.
     let sql = sql!(
-        "SELECT route, coalesce(fresh, min(ifnull(later, suspect), ifnull(suspect, later))) FROM \
-                   (SELECT route, \
-                    (SELECT due FROM request AS r \
-                     WHERE state = {queued} AND crashes = 0 AND later = 0 AND r.route = q.route \
-                     ORDER BY owner, priority DESC, due, seq LIMIT 1) AS fresh, \
-                    (SELECT due FROM request AS r \
-                     WHERE state = {queued} AND crashes = 0 AND later = 1 AND r.route = q.route \
-                     ORDER BY due, seq LIMIT 1) AS later, \
-                    (SELECT due FROM request AS r WHERE state = {queued} AND crashes > 0 AND r.route = q.route \
-                     ORDER BY due, seq LIMIT 1) AS suspect \
-                    FROM queued AS q WHERE requests > 0) \
-               WHERE coalesce(fresh, later, suspect) IS NOT NULL \
-               UNION ALL SELECT route, min(due) FROM request WHERE state = {running} GROUP BY route"
+        "SELECT route, min(due) FROM request WHERE state = {queued} AND crashes = 0 AND later = 0 GROUP BY route \
+         UNION ALL SELECT route, min(due) FROM request WHERE state = {queued} AND crashes = 0 AND later = 1 GROUP BY route \
+         UNION ALL SELECT route, min(due) FROM request WHERE state = {queued} AND crashes > 0 GROUP BY route \
+         UNION ALL SELECT route, min(due) FROM request WHERE state = {running} GROUP BY route"
     );
     let mut waiting = Waiting::default();
     for row in query(sql).fetch_all(conn)? {

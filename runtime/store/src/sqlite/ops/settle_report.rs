@@ -1,6 +1,6 @@
 //! Records attempts, and changes the states of their reports.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::Apply;
 use crate::ops::{SettleReport, SettledReport};
@@ -16,20 +16,13 @@ impl Apply for SettleReport {
             return Ok(());
         }
         let (conn, now) = (batch.conn, batch.now.wall.micros());
-        // The first statement finds out whether the claim is current. In the second one, the number of the attempt is that
-        // of the row.
-        let mut settle = statement(
-            conn,
-            sql!(
-                "UPDATE report SET state = ?1, due = coalesce(?2, due), finished = ?3, node = NULL \
-                 WHERE seq = ?4 AND epoch = ?5 AND +state = {delivering}"
-            ),
-        )?;
-        let mut record = statement(
-            conn,
-            "INSERT INTO attempt (report, n, epoch, started, took, status, error, response) \
-             SELECT seq, attempt, epoch, ?2, ?3, ?4, ?5, ?6 FROM report WHERE seq = ?1",
-        )?;
+        let sql = sql!("SELECT attempt FROM report WHERE seq = ?1 AND epoch = ?2 AND +state = {delivering}");
+        let mut claimed = statement(conn, sql)?;
+        let sql = "UPDATE report SET state = ?1, due = coalesce(?2, due), finished = ?3, node = NULL WHERE seq = ?4";
+        let mut settle = statement(conn, sql)?;
+        let sql = "INSERT INTO attempt (report, n, epoch, started, took, status, error, response) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        let mut record = statement(conn, sql)?;
         for (at, Self { claim, attempt, next }) in all {
             let (due, finished) = match next {
                 Next::RetryAt(due) => (Some(due.micros()), None),
@@ -38,14 +31,16 @@ impl Apply for SettleReport {
                 }
             };
             let seq = batch.report_rows.take(conn, &claim.id)?;
-            let state = ReportState::after(*next).code();
-            if settle.execute(params![state, due, finished, seq, claim.epoch])? == 0 {
+            let number: Option<i64> = claimed.query_row(params![seq, claim.epoch], |row| row.get(0)).optional()?;
+            let Some(number) = number else {
                 batch.answer::<Self>(at, SettledReport::Stale);
                 continue;
-            }
+            };
+            settle.execute(params![ReportState::after(*next).code(), due, finished, seq])?;
             let Attempt { started, took, status, error, response } = attempt;
             let took = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
-            record.execute(params![seq, started.micros(), took, status, error.as_deref(), &**response])?;
+            let error = error.as_deref();
+            record.execute(params![seq, number, claim.epoch, started.micros(), took, status, error, &**response])?;
             let url = if next.disables() { disable(conn, seq, attempt, now)? } else { None };
             batch.answer::<Self>(at, url.map_or(SettledReport::Current, SettledReport::Disabled));
         }

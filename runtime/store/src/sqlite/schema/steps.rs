@@ -2,8 +2,8 @@
 
 /// The statements that change the schema from each version to the next version. An entry must never be edited, because
 /// existing database files were made with it.
-pub(super) const STEPS: [&str; 11] =
-    [VERSION_1, VERSION_2, VERSION_3, VERSION_4, BY_ROUTE, ORIGIN, CALLERS, TOKENS, BY_OWNER, ADMIN, KEYS];
+pub(super) const STEPS: [&str; 12] =
+    [VERSION_1, VERSION_2, VERSION_3, VERSION_4, BY_ROUTE, ORIGIN, CALLERS, TOKENS, BY_OWNER, ADMIN, KEYS, NO_TRIGGERS];
 
 pub(super) const VERSION_1: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -203,4 +203,19 @@ ALTER TABLE request ADD COLUMN digest BLOB;
 UPDATE request SET key = i.key, digest = i.digest FROM idempotency AS i WHERE i.request = request.seq;
 DROP TABLE idempotency;
 CREATE UNIQUE INDEX request_key ON request (owner, route, key) WHERE key IS NOT NULL;
+";
+
+/// The statements of version 12, which counts waiting rows by their indexes. Because of the triggers, SQLite copied each
+/// page that a statement changed, in order to undo the statement alone.
+const NO_TRIGGERS: &str = "
+DROP TRIGGER request_waits;
+DROP TRIGGER request_waits_again;
+DROP TRIGGER request_waits_no_more;
+DROP TRIGGER request_is_gone;
+DROP TRIGGER report_waits;
+DROP TRIGGER report_waits_again;
+DROP TRIGGER report_waits_no_more;
+DROP TRIGGER report_is_gone;
+DROP TABLE queued;
+DROP TABLE waiting;
 ";
