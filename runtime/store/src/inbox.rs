@@ -188,6 +188,12 @@ impl Inbox {
         queues.control.pop_front().or_else(|| queues.intake.pop())
     }
 
+    /// Returns the number of operations that wait.
+    pub(crate) fn len(&self) -> usize {
+        let queues = self.lock();
+        queues.control.len() + queues.intake.len()
+    }
+
     /// Waits until an operation may have arrived, or until the inbox is closed.
     pub(crate) async fn arrived(&self) {
         self.arrived.notified().await;

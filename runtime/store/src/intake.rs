@@ -99,6 +99,11 @@ impl<T> Intake<T> {
         self.marks.push_back(Mark { item: Some(item), before });
     }
 
+    /// Returns the number of items and marks.
+    pub(crate) fn len(&self) -> usize {
+        self.unmarked + self.marks.iter().map(|mark| mark.before + 1).sum::<usize>()
+    }
+
     pub(crate) fn pop(&mut self) -> Option<T> {
         while let Some(mark) = self.marks.pop_front_if(|mark| mark.before == 0) {
             self.marks_gone += 1;

@@ -29,6 +29,8 @@ const MOST_ROWS: usize = 256;
 /// The largest number of bytes in one batch, unless a single operation has more bytes. One checkpoint copies the same
 /// number of bytes.
 const MOST_BYTES: usize = 4 << 20;
+/// How many turns of the runtime the writer waits for more operations.
+const MOST_TURNS: usize = 16;
 /// The approximate number of bytes that a commit writes in addition to its rows.
 const COMMIT: usize = 32 << 10;
 /// The pause between two checks of the disk and the backend: whether enough disk space is free again, and whether the
@@ -49,6 +51,19 @@ pub(crate) struct Shared {
 impl Shared {
     async fn look_for_room(&self, written: u64) {
         self.health.watching(self.space.look(written)).await;
+    }
+
+    /// Lets other tasks run as long as they add operations to the next batch, because a larger batch costs little more
+    /// than a small batch. If nobody adds anything, this takes one turn of the runtime.
+    async fn let_others_add(&self) {
+        let mut waiting = self.inbox.len();
+        for _ in 0..MOST_TURNS {
+            tokio::task::yield_now().await;
+            let before = std::mem::replace(&mut waiting, self.inbox.len());
+            if waiting <= before || waiting >= MOST_ROWS {
+                break;
+            }
+        }
     }
 }
 
@@ -79,9 +94,7 @@ impl Writer {
         self.shared.local.backlog.set_gauges();
         self.shared.look_for_room(0).await;
         loop {
-            // The writer lets other tasks run first, so that they can add their operations to this batch. A larger
-            // batch costs little more than a small batch.
-            tokio::task::yield_now().await;
+            self.shared.let_others_add().await;
             let batch = self.gather();
             if !batch.is_empty() {
                 // Each row counts as its bytes plus 1 KiB, because a commit writes whole pages.

@@ -202,7 +202,7 @@ ALTER TABLE request ADD COLUMN key TEXT;
 ALTER TABLE request ADD COLUMN digest BLOB;
 UPDATE request SET key = i.key, digest = i.digest FROM idempotency AS i WHERE i.request = request.seq;
 DROP TABLE idempotency;
-CREATE UNIQUE INDEX request_key ON request (owner, route, key) WHERE key IS NOT NULL;
+CREATE UNIQUE INDEX request_key ON request (key, owner, route) WHERE key IS NOT NULL;
 ";
 
 /// The statements of version 12, which counts waiting rows by their indexes. Because of the triggers, SQLite copied each
