@@ -16,7 +16,7 @@ pub use crate::__capture_whole as capture_whole;
 #[cfg(feature = "server")]
 pub use crate::entry::{Program, run as start, run_without_settings as start_without_settings};
 #[cfg(feature = "server")]
-pub use crate::handler::{Announcement, WebhookProbe, check, type_path};
+pub use crate::handler::{Announcement, Reads, WebhookProbe, check, type_path};
 pub use crate::outcome::{
     AsDebug, AsDisplay, AsJson, Mapped, Omitted, begin, checked_views, enter, never, nothing, on_first_poll, returned,
     returns, run_sync, watch,
@@ -50,7 +50,7 @@ macro_rules! __capture_whole {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __announce {
-    ($probe:ident $is_pure:literal $webhook:literal) => {
+    ($probe:ident $reads:ident $webhook:literal) => {
         const _: () = {
             fn within() -> &'static str {
                 $crate::__private::type_path(&within)
@@ -60,7 +60,7 @@ macro_rules! __announce {
                     within,
                     webhook: $webhook,
                     probe: $crate::__private::WebhookProbe::$probe,
-                    is_pure: $is_pure,
+                    reads: $crate::__private::Reads::$reads,
                 }
             }
         };
@@ -72,5 +72,5 @@ macro_rules! __announce {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __announce_to_nobody {
-    ($probe:ident $is_pure:literal $webhook:literal) => {};
+    ($probe:ident $reads:ident $webhook:literal) => {};
 }

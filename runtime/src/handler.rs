@@ -21,7 +21,7 @@ use http::HeaderMap;
 use serde::Serialize;
 
 pub(crate) use self::attribute::Asked;
-pub use self::attribute::{Announcement, WebhookProbe, type_path};
+pub use self::attribute::{Announcement, Reads, WebhookProbe, type_path};
 pub(crate) use self::body::{PayloadError, PayloadKind};
 pub use self::extract::{Config, Extract, Headers, State};
 pub(crate) use self::extract::{Shared, States};

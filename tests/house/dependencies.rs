@@ -23,7 +23,7 @@ fn has(package: &str, features: &[&str]) -> bool {
 
 #[test]
 fn the_library_alone_has_no_server_and_no_sql() {
-    for package in ["axum", "hyper-util", "sqlx", "clap", "toml", "tracing-subscriber"] {
+    for package in ["axum", "hyper-util", "rusqlite", "clap", "toml", "tracing-subscriber"] {
         let is_there = has(package, &["--no-default-features"]);
         // The HTTP client uses hyper-util too, so the library always has it.
         assert_eq!(is_there, package == "hyper-util", "{package}");
@@ -32,7 +32,7 @@ fn the_library_alone_has_no_server_and_no_sql() {
 
 #[test]
 fn the_default_build_has_a_server_and_sql() {
-    for package in ["axum", "sqlx", "clap"] {
+    for package in ["axum", "rusqlite", "clap"] {
         assert!(has(package, &[]), "{package}");
     }
 }

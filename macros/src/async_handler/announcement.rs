@@ -50,8 +50,32 @@ pub(super) fn announcement(handler: &Handler, body_can_wait: bool) -> TokenStrea
     let is_pure = matches!(handler.webhook_inputs, WebhookInputs::Parameters(_))
         && is_pure(&handler.webhook)
         && is_pure(&handler.request_id);
-    let (probe, webhook) = (Ident::new(probe, Span::mixed_site()), source_text(&handler.webhook));
-    quote_spanned!(Span::mixed_site()=> #private::announce!(#probe #is_pure #webhook);)
+    // How much the expressions do. `Plain`: the webhook is a field, and the id is a parameter. `Pure`: they only read.
+    let reads = match (is_pure, is_field(&handler.webhook) && is_name(&handler.request_id)) {
+        (true, true) => "Plain",
+        (true, false) => "Pure",
+        (false, _) => "Impure",
+    };
+    let [probe, reads] = [probe, reads].map(|name| Ident::new(name, Span::mixed_site()));
+    let webhook = source_text(&handler.webhook);
+    quote_spanned!(Span::mixed_site()=> #private::announce!(#probe #reads #webhook);)
+}
+
+/// Whether the expression is a variable or a field of one, such as `config.webhook_url`.
+fn is_field(expression: &TokenStream) -> bool {
+    let is_part = |(at, token): (usize, TokenTree)| match token {
+        TokenTree::Ident(_) => at % 2 == 0,
+        TokenTree::Punct(punct) => at % 2 == 1 && punct.as_char() == '.',
+        // The number of a field.
+        TokenTree::Literal(_) => at > 0 && at % 2 == 0,
+        TokenTree::Group(_) => false,
+    };
+    expression.clone().into_iter().enumerate().all(is_part)
+}
+
+/// Whether the expression is one variable.
+fn is_name(expression: &TokenStream) -> bool {
+    is_field(expression) && expression.clone().into_iter().count() == 1
 }
 
 /// Whether a call of the annotated function evaluates the expressions `webhook` and `request_id` before it runs any

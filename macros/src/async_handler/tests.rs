@@ -47,7 +47,7 @@ fn the_expansion_with_the_fewest_arguments() {
     assert_snapshot!(expanded("webhook = config.webhook_url", SMALL), @r#"
     /// Greets.
     pub async fn greet(config: Config, request_id: RequestId) -> Result<Greeting, Error> {
-        ::postback::__private::announce!(ByUnwind true "config.webhook_url");
+        ::postback::__private::announce!(ByUnwind Plain "config.webhook_url");
         let __returns = {
             let (__never, __returns) = ::postback::__private::returns();
             if let ::core::option::Option::Some(__returned) = __never {
@@ -106,7 +106,7 @@ fn the_expansion_with_all_arguments() {
         T: 'a,
     {
         #![expect(unused_variables)]
-        crate::reexported::__private::announce!(ByDrop false "self.hook.url()");
+        crate::reexported::__private::announce!(ByDrop Impure "self.hook.url()");
         let __returns = {
             let (__never, __returns) = crate::reexported::__private::returns();
             if let ::core::option::Option::Some(__returned) = __never {

@@ -254,7 +254,7 @@ async fn retry_as(admin: &Admin, who: &Actor, id: &RequestId) -> Answer<Retried>
     let new = RequestId::generate();
     let request = NewRequest {
         headers,
-        registration: original.registration,
+        registration: original.registration.map(Arc::new),
         owner: original.owner,
         terms: original.terms,
         extras: original.extras,

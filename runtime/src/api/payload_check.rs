@@ -10,6 +10,7 @@ use super::body_memory::{SMALL, Share};
 use super::problem::{Code, Problem};
 use crate::handler::{Asked, PayloadKind, Route, Run};
 use crate::panics::caught;
+use postback_store::Registration;
 
 /// The largest number of large request bodies that are checked at the same time. A check deserialises the body, and the
 /// deserialised value may need many times the memory of the body.
@@ -61,9 +62,18 @@ impl Checks {
 pub(super) struct Checked {
     pub(super) run: Run,
     /// The webhooks of the request, if the handler can name the webhooks before the handler runs.
-    pub(super) asked: Option<Asked>,
+    pub(super) asked: Answer,
     /// The SHA-256 of the body, if it was wanted.
     pub(super) digest: Option<[u8; 32]>,
+}
+
+/// What is known of the webhooks of a request before its handler runs.
+pub(super) enum Answer {
+    /// The handler cannot name them.
+    Unknown,
+    Asked(Asked),
+    /// The webhooks are the operator's, and the same for all requests of the route.
+    Constant(Arc<Registration>),
 }
 
 /// Checks the body of a request, and asks the handler for the webhooks of the request. To name the webhooks, the
@@ -75,8 +85,11 @@ pub(super) struct Checked {
 fn check_body(route: &Route, run: Run, wants_digest: bool) -> Result<Checked, Problem> {
     let digest = wants_digest.then(|| Sha256::digest(&run.body).into());
     let checked = caught(move || {
-        let asked = route.ask(&run);
-        if let (None, Some(payload)) = (&asked, route.payload) {
+        let asked = match route.constant_registration() {
+            Some(constant) => Answer::Constant(Arc::clone(constant)),
+            None => route.ask(&run).map_or(Answer::Unknown, Answer::Asked),
+        };
+        if let (Answer::Unknown | Answer::Constant(_), Some(payload)) = (&asked, route.payload) {
             payload.check_body(&run.body)?;
         }
         Ok(Checked { run, asked, digest })

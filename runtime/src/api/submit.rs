@@ -14,7 +14,7 @@ use super::brought::{self, Brought};
 use super::coding::Coding;
 use super::inflate::MAX_RATIO;
 use super::open_connections::Connection;
-use super::payload_check::Checked;
+use super::payload_check::{Answer, Checked};
 use super::prefer::Preference;
 use super::problem::{Code, Form, Problem};
 use super::response::{IN_QUEUE, json, status_of};
@@ -112,8 +112,11 @@ async fn read_and_store(
     let (chosen_id, id) = (id.is_some(), id.unwrap_or_else(RequestId::generate));
     let run = Run::of(id.clone(), Arc::new(kept), body);
     let (Checked { run, asked, digest }, share) = api.checks.check(route, run, key.is_some(), share).await?;
-    let registration =
-        asked.map(|asked| webhook_check::check(&asked, route, caller, &api.guard)).transpose()?.flatten();
+    let registration = match asked {
+        Answer::Unknown => None,
+        Answer::Asked(asked) => webhook_check::check(&asked, route, caller, &api.guard)?.map(Arc::new),
+        Answer::Constant(registration) => Some(registration),
+    };
     let watch = api.store.watch(&id);
     let new = NewRequest {
         chosen_id,

@@ -27,9 +27,19 @@ pub struct Announcement {
     pub webhook: &'static str,
     /// Whether and how the server can ask the function for its webhook without running the body of the function.
     pub probe: WebhookProbe,
-    /// Whether the expressions in the function's attribute only read values. If true, their evaluation has no side
-    /// effects.
-    pub is_pure: bool,
+    /// What the expressions in the function's attribute do.
+    pub reads: Reads,
+}
+
+/// What the expressions in an attribute do when they are evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// The expression `webhook` is a field of a parameter, and the expression `request_id` is a parameter.
+    Plain,
+    /// The expressions only read values, so their evaluation has no side effects.
+    Pure,
+    /// The evaluation of the expressions may have side effects.
+    Impure,
 }
 
 inventory::collect!(Announcement);

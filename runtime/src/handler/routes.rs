@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::panic::Location;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use super::attribute::{self, Announcement, Asked};
+use super::attribute::{self, Announcement, Asked, Reads};
 use super::limits::Limits;
 use super::{Bound, Described, Handler, PayloadKind, Run, Running, Shared};
 use crate::poster::Registered;
+use postback_store::Registration;
 use postback_wire::webhook::Webhooks;
 
 /// The first segments that the path of a route must not have, because the server uses or reserves paths with these
@@ -85,6 +86,8 @@ pub(crate) struct Route {
     /// The limits that apply: those of the operator's settings, and those of the program where the settings have none.
     limits: RwLock<Limits>,
     run: Box<dyn Fn(Run) -> Running + Send + Sync>,
+    /// What the handler has said when it was asked, if it always says the same.
+    constant: OnceLock<Arc<Registration>>,
 }
 
 impl Route {
@@ -102,7 +105,19 @@ impl Route {
     ///
     /// Asking takes time, because the handler reads its payload first.
     pub(crate) fn ask(&self, run: &Run) -> Option<Asked> {
-        self.attribute.filter(|attribute| attribute.is_pure).and_then(|_| self.asked(run))
+        let attribute = self.attribute.filter(|attribute| attribute.reads != Reads::Impure)?;
+        let asked = self.asked(run)?;
+        // A field of the app's settings or states does not change while the program runs.
+        if attribute.reads == Reads::Plain && asked.is_operator && asked.is_requests {
+            self.constant.get_or_init(|| Arc::new(asked.registered.stored()));
+        }
+        Some(asked)
+    }
+
+    /// Returns the webhooks of every request of this route, if the handler has been asked for them and says the same
+    /// for all requests.
+    pub(crate) fn constant_registration(&self) -> Option<&Arc<Registration>> {
+        self.constant.get()
     }
 
     /// Asks the handler for the webhooks of a request that will not run, or will not run again. Returns `None` if the
@@ -163,6 +178,7 @@ impl Routes {
                 of_program: limits,
                 limits: RwLock::new(limits),
                 run,
+                constant: OnceLock::new(),
             };
             routes.insert(path, Arc::new(route));
         }

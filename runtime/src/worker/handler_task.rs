@@ -151,7 +151,7 @@ async fn run_to_end(
 /// Returns whether the run has registered webhooks.
 fn store_registration(context: &Arc<Context>, row: &ClaimedRequest, sink: &RunSink) -> bool {
     let Some(registration) = sink.registration() else { return false };
-    if row.registration.as_ref() != Some(&registration) {
+    if row.registration.as_deref() != Some(&registration) {
         let (context, claim, tracker) = (Arc::clone(context), row.claim.clone(), context.cut.clone());
         let storing =
             async move { registration::store(&context, &claim, Some(registration), Attempts::UntilStopped).await };

@@ -77,7 +77,7 @@ async fn run_within(context: &Arc<Context>, row: &ClaimedRequest, sink: &Arc<Run
     };
     let outcome = after_run::outcome(end, outcome, context.outbox.clock().now());
     let Some(outcome) = run_again(context, row, &cancelled, outcome, registered.as_ref(), took).await else { return };
-    let registered = registered.or_else(|| row.registration.clone().map(Registered::from));
+    let registered = registered.or_else(|| row.registration.as_deref().cloned().map(Registered::from));
     let line = settle::log_line(&route.path, &row.claim, &outcome, took);
     settle::settle(context, row, outcome, registered, line).await;
 }
@@ -120,7 +120,7 @@ async fn settle_panicked(context: &Context, row: &ClaimedRequest, sink: &RunSink
     let (route, id) = (&row.route, &row.claim.id);
     let detail = format!("the worker panicked: {message}");
     tracing::error!(request_id = %id, route, "{route} {id} is settled as failed, because {detail}");
-    let registered = sink.take().registered.or_else(|| row.registration.clone().map(Registered::from));
+    let registered = sink.take().registered.or_else(|| row.registration.as_deref().cloned().map(Registered::from));
     let line = format!("{route} {id} failed: {detail}");
     let outcome = Outcome::failed(Reason::Panic, Some(detail), context.outbox.clock().now());
     settle::settle(context, row, outcome, registered, line).await;

@@ -33,7 +33,7 @@ pub(super) async fn settle_unrun_within(context: &Context, row: ClaimedRequest) 
         }
         _ => None,
     };
-    let registered = asked.or_else(|| row.registration.clone().map(Registered::from));
+    let registered = asked.or_else(|| row.registration.as_deref().cloned().map(Registered::from));
     settle(context, &row, outcome, registered, line).await;
 }
 

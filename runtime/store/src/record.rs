@@ -61,7 +61,7 @@ pub struct NewRequest {
     pub created: Timestamp,
     /// The webhooks to which the outcome is reported. If a run stores another registration, the other registration
     /// replaces this one. `None`: no webhooks were known when the request arrived.
-    pub registration: Option<Registration>,
+    pub registration: Option<Arc<Registration>>,
     /// The id of the token of the caller that made the request. Empty: the caller needed no token.
     pub owner: Owner,
     pub terms: Terms,
@@ -156,7 +156,7 @@ pub struct ClaimedRequest {
     pub expired: bool,
     /// The registration that an earlier run stored. If no run stored a registration, the registration that was known
     /// when the request arrived. `None`: there is no registration.
-    pub registration: Option<Registration>,
+    pub registration: Option<Arc<Registration>>,
     pub owner: Owner,
     /// The terms of the request. A claimed request has no `delay`, because it was due.
     pub terms: Terms,

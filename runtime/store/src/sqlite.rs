@@ -37,6 +37,7 @@ use self::readers::Readers;
 pub(crate) use self::remote::open;
 #[cfg(test)]
 pub(crate) use self::remote::open_tuned;
+use self::requests::Texts;
 use self::row_ids::RowIds;
 #[cfg(test)]
 pub(super) use self::statement::seen;
@@ -76,6 +77,7 @@ fn start(mut connector: Connector, node: NodeId, clock: &Clock) -> Result<(Sqlit
         start,
         request_rows: RowIds::default(),
         report_rows: RowIds::default(),
+        texts: Texts::default(),
         turns: Turns::default(),
         untidy: None,
         begun: Arc::new(begun),
@@ -97,6 +99,7 @@ struct Sqlite {
     start: Start,
     request_rows: RowIds<RequestId>,
     report_rows: RowIds<ReportId>,
+    texts: Texts,
     /// Whose turn it was last, among the routes and their owners.
     turns: Turns,
     tidiness: upkeep::Tidiness,
@@ -148,6 +151,7 @@ struct Batch<'a> {
     start: &'a mut Start,
     request_rows: &'a mut RowIds<RequestId>,
     report_rows: &'a mut RowIds<ReportId>,
+    texts: &'a mut Texts,
     turns: &'a mut Turns,
     had_begun: Option<&'a begun::Left>,
     ops: &'a [Op],
@@ -235,6 +239,7 @@ impl Sqlite {
             start: &mut self.start,
             request_rows: &mut self.request_rows,
             report_rows: &mut self.report_rows,
+            texts: &mut self.texts,
             turns: &mut self.turns,
             had_begun: self.had_begun.as_ref(),
             ops,

@@ -104,7 +104,7 @@ fn what_async_trait_makes_of_a_method_is_watched_inside_of_its_block() {
         before();
         Box::pin(
             ::postback::__private::on_first_poll(move || {
-                ::postback::__private::announce!(Impossible false "self.url");
+                ::postback::__private::announce!(Impossible Impure "self.url");
                 let __returns = ::postback::__private::returned::<Result<u8, E>>();
                 let __call = ::postback::__private::enter(
                     |__call| __call.webhook(&(self.url)),

@@ -87,13 +87,13 @@ fn urls(asked: &Asked) -> Vec<(&str, bool)> {
 #[test]
 fn an_announcement_is_found_by_the_path_of_its_function() {
     let said = |announced: Option<&'static Announcement>| {
-        announced.map(|announced| (announced.webhook, announced.probe, announced.is_pure))
+        announced.map(|announced| (announced.webhook, announced.probe, announced.reads))
     };
-    assert_eq!(said(announced(at_once)), Some(("config.0", WebhookProbe::ByUnwind, true)));
-    assert_eq!(said(announced(waits)), Some(("payload.as_deref()", WebhookProbe::ByDrop, true)));
-    assert_eq!(said(announced(calls)), Some(("hook(&config)", WebhookProbe::ByUnwind, false)));
-    assert_eq!(said(announced(generic::<Vec<u8>>)), Some(("config.0", WebhookProbe::ByUnwind, true)));
-    assert_eq!(said(announced(Handlers::method)), Some(("config.0", WebhookProbe::ByUnwind, true)));
+    assert_eq!(said(announced(at_once)), Some(("config.0", WebhookProbe::ByUnwind, Reads::Plain)));
+    assert_eq!(said(announced(waits)), Some(("payload.as_deref()", WebhookProbe::ByDrop, Reads::Pure)));
+    assert_eq!(said(announced(calls)), Some(("hook(&config)", WebhookProbe::ByUnwind, Reads::Impure)));
+    assert_eq!(said(announced(generic::<Vec<u8>>)), Some(("config.0", WebhookProbe::ByUnwind, Reads::Plain)));
+    assert_eq!(said(announced(Handlers::method)), Some(("config.0", WebhookProbe::ByUnwind, Reads::Plain)));
     assert_eq!(said(announced(plain)), None);
     assert_eq!(said(announced(|config, _: Payload<u8>, request_id| at_once(config, request_id))), None);
 }

@@ -12,9 +12,11 @@ impl Tables {
     pub(super) fn cancel_view(&self, id: &RequestId) -> Option<CancelView> {
         let row = self.requests.get(id)?;
         let phase = match row.state {
-            RequestState::Queued => {
-                Phase::Queued { epoch: row.epoch, registration: row.registration.clone(), bytes: row.waiting_bytes() }
-            }
+            RequestState::Queued => Phase::Queued {
+                epoch: row.epoch,
+                registration: row.registration.as_deref().cloned(),
+                bytes: row.waiting_bytes(),
+            },
             RequestState::Running => Phase::Running { cancelled: row.cancelled },
             RequestState::Settled(_) => Phase::Settled,
         };

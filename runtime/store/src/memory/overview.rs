@@ -64,7 +64,7 @@ impl Lists for Memory {
                 result: outcome.and_then(|outcome| outcome.result.as_ref()).map(|json| Excerpt::of(json.bytes())),
                 error: outcome.and_then(|outcome| outcome.error.as_ref()).map(|json| Excerpt::of(json.bytes())),
                 detail: outcome.and_then(|outcome| outcome.detail.clone()),
-                registration: row.registration.clone(),
+                registration: row.registration.as_deref().cloned(),
                 extras: row.new.extras.clone(),
             }
         });
@@ -82,7 +82,7 @@ impl Lists for Memory {
                 terms: row.new.terms,
                 headers: row.new.headers.clone(),
                 body: (!ended).then(|| row.new.body.clone()),
-                registration: row.registration.clone(),
+                registration: row.registration.as_deref().cloned(),
                 extras: row.new.extras.clone(),
             }
         });

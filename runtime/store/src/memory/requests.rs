@@ -1,5 +1,7 @@
 //! Requests of the memory backend.
 
+use std::sync::Arc;
+
 use super::Tables;
 use crate::backlog::stored_bytes;
 use crate::record::{ClaimedRequest, NewRequest, Registration, RequestClaim, RequestRecord, RequestState};
@@ -18,7 +20,7 @@ pub(super) struct Request {
     pub(super) epoch: u32,
     pub(super) failures: u32,
     pub(super) cancelled: bool,
-    pub(super) registration: Option<Registration>,
+    pub(super) registration: Option<Arc<Registration>>,
     /// The time when the last run began. `None`: no run has begun.
     pub(super) started: Option<Timestamp>,
     /// The runs that did not end the request, the oldest first.

@@ -74,7 +74,7 @@ fn request(conn: &Connection, id: &RequestId) -> Result<Option<RequestRecord>, r
 }
 
 fn cancel_view(conn: &Connection, id: &RequestId) -> Result<Option<CancelView>, rusqlite::Error> {
-    let sql = "SELECT r.route, r.state, r.epoch, g.text, coalesce(length(b.headers) + length(b.body), 0), \
+    let sql = "SELECT r.route, r.state, r.epoch, coalesce(g.text, b.registration), coalesce(length(b.headers) + length(b.body), 0), \
                r.cancel, r.owner, r.extras, b.headers \
                FROM request r LEFT JOIN registration g ON g.seq = r.seq LEFT JOIN request_body b ON b.seq = r.seq \
                WHERE r.id = ?1";
@@ -98,7 +98,7 @@ fn unregistered(conn: &Connection, id: &RequestId, route: &str) -> Result<Option
     let sql = sql!(
         "SELECT b.headers, b.body FROM request r JOIN request_body b ON b.seq = r.seq \
                LEFT JOIN registration g ON g.seq = r.seq \
-               WHERE r.id = ?1 AND r.route = ?2 AND r.state = {queued} AND g.seq IS NULL"
+               WHERE r.id = ?1 AND r.route = ?2 AND r.state = {queued} AND coalesce(g.text, b.registration) IS NULL"
     );
     let row = query(sql).bind(id.as_str()).bind(route).fetch_optional(conn)?;
     row.map(|row| Ok((headers_from_bytes(row.try_get(0)?), blob(&row, 1)?))).transpose()

@@ -2,14 +2,39 @@
 
 use rusqlite::Connection;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::codec::{blob, extras_with_trace, headers_from_bytes, json, registration_from_text, small};
+use super::codec::{
+    blob, extras_with_trace, headers_from_bytes, json, registration_from_text, registration_to_text, small,
+};
 use super::statement::{Row, query};
-use crate::record::{ClaimedRequest, RequestClaim};
+use crate::record::{ClaimedRequest, Registration, RequestClaim};
 use crate::terms::Terms;
 use postback_wire::id::RequestId;
 use postback_wire::time::Timestamp;
+
+/// The texts of registrations that came with many requests. The webhooks of a route are often the same for all.
+#[derive(Default)]
+pub(super) struct Texts(Vec<(Arc<Registration>, String)>);
+
+impl Texts {
+    /// The largest number of texts that are kept.
+    const MOST: usize = 32;
+
+    /// Returns the text of a registration.
+    pub(super) fn of(&mut self, registration: &Arc<Registration>) -> Result<&str, rusqlite::Error> {
+        let known = self.0.iter().position(|(known, _)| Arc::ptr_eq(known, registration));
+        if known.is_none() {
+            if self.0.len() >= Self::MOST {
+                self.0.clear();
+            }
+            self.0.push((Arc::clone(registration), registration_to_text(registration)?));
+        }
+        let at = known.unwrap_or(self.0.len() - 1);
+        Ok(self.0.get(at).map_or("", |(_, text)| text))
+    }
+}
 
 /// Writes registrations. Each pair in `texts` is the row number of a request and the text of its registration.
 pub(super) fn write_registrations(conn: &Connection, texts: &[(i64, String)]) -> Result<(), rusqlite::Error> {
@@ -30,7 +55,7 @@ pub(super) fn claimed(conn: &Connection, mut rows: Vec<Row>) -> Result<Vec<Claim
     let number = |row: &Row, column: usize| row.try_get::<i64>(column).unwrap_or(0);
     rows.sort_by_key(|row| (-number(row, 10), number(row, 0), number(row, 1)));
     let seqs = rows.iter().map(|row| row.try_get::<i64>(1)).collect::<Result<Vec<_>, _>>()?;
-    let sql = "SELECT b.seq, b.headers, b.body, g.text FROM request_body b LEFT JOIN registration g ON g.seq = b.seq \
+    let sql = "SELECT b.seq, b.headers, b.body, coalesce(g.text, b.registration) FROM request_body b LEFT JOIN registration g ON g.seq = b.seq \
                WHERE b.seq IN (SELECT value FROM json_each(?1))";
     let bodies = query(sql).bind(json(&seqs)?).fetch_all(conn)?;
     let bodies = bodies.into_iter().map(|row| Ok((row.try_get::<i64>(0)?, row)));
@@ -52,7 +77,7 @@ pub(super) fn claimed(conn: &Connection, mut rows: Vec<Row>) -> Result<Vec<Claim
             failures: small(&row, 5)?,
             crashes: small(&row, 6)?,
             cancelled: row.try_get(8)?,
-            registration: registration.and_then(registration_from_text),
+            registration: registration.and_then(registration_from_text).map(Arc::new),
             owner: row.try_get::<&str>(9)?.into(),
             terms,
         })

@@ -126,7 +126,7 @@ pub(super) async fn rescue_limit_fails_poison_request() {
     let recovered = store.recover(3).await.unwrap();
     assert_eq!((recovered.requests, recovered.lost.len()), (0, 1));
     let lost = &recovered.lost[0];
-    assert_eq!((lost.crashes, lost.registration.as_ref()), (3, Some(&registration)));
+    assert_eq!((lost.crashes, lost.registration.as_deref()), (3, Some(&registration)));
     epochs.push(lost.claim.epoch);
     assert_eq!(epochs, [1, 2, 3, 4]);
     attach(&store);
@@ -152,7 +152,7 @@ async fn a_cancelled_request_is_not_run_again_after_a_crash() {
     assert_eq!((recovered.requests, recovered.lost.len()), (1, 1));
     let lost = &recovered.lost[0];
     assert_eq!((lost.claim.id.as_str(), lost.cancelled, lost.crashes), ("r", true, 1));
-    assert_eq!(lost.registration.as_ref(), Some(&registration));
+    assert_eq!(lost.registration.as_deref(), Some(&registration));
     attach(&store);
     let rows = store.claim_requests(5).await.unwrap().rows;
     assert_eq!(rows.iter().map(|row| (row.claim.id.as_str(), row.cancelled)).collect::<Vec<_>>(), [("other", false)]);

@@ -99,7 +99,11 @@ pub(super) async fn a_request_is_shown_with_all_that_is_stored(world: World) {
     attach(&store);
     let webhooks = vec![Webhook::new("https://a.example/in").unwrap()];
     let registration = Some(Registration { webhooks, ..Registration::default() });
-    let mut request = NewRequest { body: vec![b'x'; 70_000].into(), registration, ..world.request("r") };
+    let mut request = NewRequest {
+        body: vec![b'x'; 70_000].into(),
+        registration: registration.map(std::sync::Arc::new),
+        ..world.request("r")
+    };
     request.headers.insert("x-kept", "yes".parse().unwrap());
     request.terms.deadline = Some(world.now().saturating_add(SECOND));
     request.extras = Extras { metadata: Some("{\"n\":1}".into()), ..Extras::default() }.shared();

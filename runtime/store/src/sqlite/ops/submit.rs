@@ -6,9 +6,8 @@ use super::Apply;
 use crate::ops::Submit;
 use crate::record::Submitted;
 use crate::sqlite::Batch;
-use crate::sqlite::codec::{extras_to_text, headers_to_bytes, registration_to_text};
+use crate::sqlite::codec::{extras_to_text, headers_to_bytes};
 use crate::sqlite::idempotency;
-use crate::sqlite::requests::write_registrations;
 use crate::sqlite::statement::statement;
 use crate::sqlite::states::RequestState;
 use crate::terms::Terms;
@@ -16,7 +15,7 @@ use crate::terms::Terms;
 const REQUEST: &str = "INSERT INTO request (seq, id, route, state, due, epoch, failures, crashes, node, created, \
     owner, priority, deadline, timeout, started, extras, later, key, digest) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17) ON CONFLICT DO NOTHING";
-const BODY: &str = "INSERT INTO request_body (seq, headers, body) VALUES (?1, ?2, ?3)";
+const BODY: &str = "INSERT INTO request_body (seq, headers, body, registration) VALUES (?1, ?2, ?3, ?4)";
 
 impl Apply for Submit {
     fn apply(batch: &mut Batch<'_>) -> Result<(), rusqlite::Error> {
@@ -61,10 +60,8 @@ impl Apply for Submit {
             if is_pre_claimed {
                 batch.request_rows.claimed(request.id.clone(), seq);
             }
-            write_body.execute(params![seq, headers_to_bytes(&request.headers), &*request.body])?;
-            if let Some(registration) = &request.registration {
-                write_registrations(conn, &[(seq, registration_to_text(registration)?)])?;
-            }
+            let registration = request.registration.as_ref().map(|new| batch.texts.of(new)).transpose()?;
+            write_body.execute(params![seq, headers_to_bytes(&request.headers), &*request.body, registration])?;
             batch.answer::<Self>(at, Submitted::New);
         }
         Ok(())

@@ -104,7 +104,7 @@ pub(super) fn by_id(
 
 pub(super) fn detail(conn: &Connection, id: &RequestId) -> Result<Option<RequestDetail>, rusqlite::Error> {
     let sql = "SELECT r.seq, r.id, r.route, r.state, r.created, r.finished, r.failures, r.crashes, r.cancel, r.due, o.reason, \
-               r.owner, b.headers, length(b.body), substr(b.body, 1, ?2), g.text, length(o.result), substr(o.result, 1, ?2), \
+               r.owner, b.headers, length(b.body), substr(b.body, 1, ?2), coalesce(g.text, b.registration), length(o.result), substr(o.result, 1, ?2), \
                length(o.error), substr(o.error, 1, ?2), o.detail, r.priority, r.timeout, r.deadline, r.extras \
                FROM request AS r LEFT JOIN outcome AS o ON o.seq = r.seq LEFT JOIN request_body AS b ON b.seq = r.seq \
                LEFT JOIN registration AS g ON g.seq = r.seq WHERE r.id = ?1";
@@ -125,7 +125,7 @@ pub(super) fn detail(conn: &Connection, id: &RequestId) -> Result<Option<Request
 }
 
 pub(super) fn original(conn: &Connection, id: &RequestId) -> Result<Option<Original>, rusqlite::Error> {
-    let sql = "SELECT r.route, r.state, b.headers, b.body, g.text, r.owner, r.priority, r.timeout, r.extras FROM request AS r \
+    let sql = "SELECT r.route, r.state, b.headers, b.body, coalesce(g.text, b.registration), r.owner, r.priority, r.timeout, r.extras FROM request AS r \
                LEFT JOIN request_body AS b ON b.seq = r.seq LEFT JOIN registration AS g ON g.seq = r.seq WHERE r.id = ?1";
     let row = query(sql).bind(id.as_str()).fetch_optional(conn)?;
     let Some(row) = row else { return Ok(None) };

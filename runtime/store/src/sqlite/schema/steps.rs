@@ -2,8 +2,21 @@
 
 /// The statements that change the schema from each version to the next version. An entry must never be edited, because
 /// existing database files were made with it.
-pub(super) const STEPS: [&str; 12] =
-    [VERSION_1, VERSION_2, VERSION_3, VERSION_4, BY_ROUTE, ORIGIN, CALLERS, TOKENS, BY_OWNER, ADMIN, KEYS, NO_TRIGGERS];
+pub(super) const STEPS: [&str; 13] = [
+    VERSION_1,
+    VERSION_2,
+    VERSION_3,
+    VERSION_4,
+    BY_ROUTE,
+    ORIGIN,
+    CALLERS,
+    TOKENS,
+    BY_OWNER,
+    ADMIN,
+    KEYS,
+    NO_TRIGGERS,
+    REGISTERED,
+];
 
 pub(super) const VERSION_1: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -218,4 +231,10 @@ DROP TRIGGER report_waits_no_more;
 DROP TRIGGER report_is_gone;
 DROP TABLE queued;
 DROP TABLE waiting;
+";
+
+/// The statement of version 13, which stores a registration that came with the request beside the body. The table
+/// `registration` has those that came later.
+const REGISTERED: &str = "
+ALTER TABLE request_body ADD COLUMN registration TEXT;
 ";
