@@ -49,6 +49,7 @@ pub(crate) enum Auth {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Public {
     pub(crate) openapi: bool,
+    pub(crate) metrics: bool,
 }
 
 /// Which web pages may call the API from a browser.

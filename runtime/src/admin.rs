@@ -47,6 +47,7 @@ pub(crate) use self::socket::{listen_beside, run};
 use crate::access::Access;
 use crate::delivery::Control;
 use crate::handler::Routes;
+use crate::telemetry::metrics::Metrics;
 use postback_store::Store;
 use postback_store::shutdown::Shutdown;
 use postback_wire::time::Clock;
@@ -67,6 +68,8 @@ pub(crate) struct Parts {
     pub(crate) routes: Routes,
     pub(crate) delivery: Control,
     pub(crate) hooks: Hooks,
+    /// The metrics. `None` if the program has installed a metrics recorder of its own.
+    pub(crate) metrics: Option<Metrics>,
     /// Signals that the node drains: it accepts no new requests.
     pub(crate) draining: Shutdown,
     /// Signals that the HTTP server stops. Feeds and replays end then.
@@ -80,6 +83,7 @@ struct Admin {
     routes: Routes,
     delivery: Control,
     hooks: Hooks,
+    metrics: Option<Metrics>,
     draining: Shutdown,
     stop: Shutdown,
     access: Arc<Access>,
@@ -94,7 +98,7 @@ struct Admin {
 /// and [`Gate`] do that before a call gets here.
 pub(crate) fn router(parts: Parts) -> Router {
     let document = openapi::document();
-    let Parts { store, access, clock, routes, delivery, hooks, draining, stop } = parts;
+    let Parts { store, access, clock, routes, delivery, hooks, metrics, draining, stop } = parts;
     let admin = Arc::new(Admin {
         replays: Replays::new(store.clone(), clock.clone(), stop.clone()),
         started: clock.elapsed(),
@@ -107,6 +111,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         routes,
         delivery,
         hooks,
+        metrics,
         draining,
         stop,
     });
@@ -133,6 +138,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/settings", get(settings::show))
         .route("/settings/reload", post(settings::reload))
         .route("/health", get(health::show))
+        .route("/metrics", get(health::metrics))
         .route("/changes", get(changes::follow))
         .route("/openapi.json", get(async move |headers: HeaderMap| document.answer(&headers)))
         .fallback(|request: Request| async move { Problem::unknown_path(request.uri().path()) })

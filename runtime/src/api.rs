@@ -23,6 +23,7 @@ mod lingering_close;
 mod list;
 mod logged_once;
 mod methods;
+mod metrics;
 mod min_rate;
 mod open_connections;
 mod openapi;
@@ -53,6 +54,7 @@ use self::events::Events;
 use self::inflate::Inflater;
 use self::keys_in_use::KeysInUse;
 use self::logged_once::LoggedOnce;
+pub(crate) use self::metrics::{IsOperator, MetricsAccess};
 use self::payload_check::Checks;
 use crate::access::Access;
 use crate::handler::Routes;
@@ -120,11 +122,12 @@ pub(crate) struct Stops {
 /// Returns the longest time that a run may take now, if its route has no limit of its own.
 pub(crate) type RunTimeout = Box<dyn Fn() -> Duration + Send + Sync>;
 
-/// What decides about callers, and about what they bring.
+/// What decides about callers, about what they bring, and about who sees the metrics.
 pub(crate) struct Rules {
     pub(crate) access: Arc<Access>,
     pub(crate) guard: Guard,
     pub(crate) run_timeout: RunTimeout,
+    pub(crate) metrics: MetricsAccess,
 }
 
 /// The state that all routes share.
@@ -137,6 +140,7 @@ struct Api {
     access: Arc<Access>,
     guard: Guard,
     run_timeout: RunTimeout,
+    metrics: MetricsAccess,
     /// Signals that the node drains, which means that the node accepts no new requests. This signal comes before the
     /// signal `shutdown`.
     draining: Shutdown,
@@ -223,7 +227,7 @@ impl Server {
         let Served { routes, document } = served;
         let (bodies, checks) = (BodyMemory::new(options.max_payload), Checks::new());
         let answers = AnswerMemory::new();
-        let (Stops { draining, grace, shutdown }, Rules { access, guard, run_timeout }) = (stops, rules);
+        let (Stops { draining, grace, shutdown }, Rules { access, guard, run_timeout, metrics }) = (stops, rules);
         let Options { max_payload, connections, .. } = options;
         let unreadable = LoggedOnce::new("the store cannot be read", "the store can be read again");
         let not_ready = LoggedOnce::new("the node is not ready", "the node is ready again");
@@ -236,6 +240,7 @@ impl Server {
             access,
             guard,
             run_timeout,
+            metrics,
             draining,
             grace,
             shutdown,

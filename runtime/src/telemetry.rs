@@ -1,8 +1,10 @@
-//! The log of this process: which events are logged, and in which form, to standard error.
+//! The log of this process: which events are logged, and in which form, to standard error. Its metrics are in
+//! `telemetry/metrics`.
 //!
 //! Invariant: text from outside cannot break a line of the text form, and cannot send commands to the terminal.
 
 mod json;
+pub(crate) mod metrics;
 mod text;
 
 use std::io::IsTerminal as _;

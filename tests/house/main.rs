@@ -1,10 +1,11 @@
 //! Rules of this workspace that the compiler does not check: the order of the modules, the form of files, the packages
-//! in a build, and the names of the log's fields.
+//! in a build, the names of the log's fields, and the metrics.
 
 mod dependencies;
 mod files;
 mod layers;
 mod log_fields;
+mod metrics;
 
 use std::path::{Path, PathBuf};
 

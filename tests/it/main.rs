@@ -23,6 +23,7 @@ mod isolation;
 mod library;
 mod lists;
 mod log_lines;
+mod metrics;
 mod openapi;
 mod outcomes;
 mod paths;

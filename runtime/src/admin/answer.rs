@@ -93,7 +93,7 @@ impl Problem {
     }
 
     pub(super) fn unauthorized() -> Self {
-        let detail = "the operator's API needs the header `authorization: Bearer TOKEN` with the value of \
+        let detail = "this call is for the operator; it needs the header `authorization: Bearer TOKEN` with the value of \
                       server.admin_token; a token of a caller does not open it";
         let realm = HeaderValue::from_static("Bearer realm=\"postback operator\"");
         Self(problem::Problem::new(Code::Unauthorized, detail).header(WWW_AUTHENTICATE, realm))
@@ -108,6 +108,18 @@ impl Problem {
 
     pub(super) fn internal() -> Self {
         Self(problem::Problem::internal())
+    }
+}
+
+impl From<Problem> for problem::Problem {
+    fn from(Problem(problem): Problem) -> Self {
+        problem
+    }
+}
+
+impl From<problem::Problem> for Problem {
+    fn from(problem: problem::Problem) -> Self {
+        Self(problem)
     }
 }
 

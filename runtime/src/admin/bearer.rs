@@ -14,6 +14,7 @@ use super::PATH;
 use super::answer::Problem;
 use super::audit::Actor;
 use crate::access::{Access, ClientAddress, Unauthenticated};
+use crate::problem;
 
 /// The digest of `server.admin_token`.
 #[derive(Clone, PartialEq, Eq)]
@@ -83,20 +84,30 @@ impl Gate {
         Router::new().nest(PATH, router.layer(from_fn(check)))
     }
 
-    fn check(&self, request: &Request, access: &Access) -> Result<Actor, Problem> {
-        let token = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(token) = token else { return Err(Problem::unknown_path(request.uri().path())) };
-        let client: Option<ClientAddress> = request.extensions().get().copied();
-        if token.is_in(request.headers()) {
-            return Ok(Actor::AdminToken { from: client.map(|ClientAddress(address)| address) });
+    /// Whether a call with these headers comes from the operator. Returns `None` if there is no token by which an
+    /// operator is known.
+    pub(crate) fn is_operator(
+        &self,
+        headers: &HeaderMap,
+        client: Option<ClientAddress>,
+        access: &Access,
+    ) -> Option<Result<(), problem::Problem>> {
+        let token = self.0.read().unwrap_or_else(PoisonError::into_inner).clone()?;
+        if token.is_in(headers) {
+            return Some(Ok(()));
         }
-        let why = if request.headers().contains_key(AUTHORIZATION) {
-            Unauthenticated::Unknown
-        } else {
-            Unauthenticated::Missing
-        };
+        let why = if headers.contains_key(AUTHORIZATION) { Unauthenticated::Unknown } else { Unauthenticated::Missing };
         let wait = client.and_then(|client| access.failed(client, &why));
-        Err(wait.map_or_else(Problem::unauthorized, Problem::too_often))
+        Some(Err(wait.map_or_else(Problem::unauthorized, Problem::too_often).into()))
+    }
+
+    fn check(&self, request: &Request, access: &Access) -> Result<Actor, Problem> {
+        let client: Option<ClientAddress> = request.extensions().get().copied();
+        match self.is_operator(request.headers(), client, access) {
+            None => Err(Problem::unknown_path(request.uri().path())),
+            Some(Err(problem)) => Err(problem.into()),
+            Some(Ok(())) => Ok(Actor::AdminToken { from: client.map(|ClientAddress(address)| address) }),
+        }
     }
 }
 

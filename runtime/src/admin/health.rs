@@ -1,13 +1,15 @@
-//! The state of the node, in detail.
+//! The state of the node, in detail, and its metrics.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::response::Response;
 
 use super::Admin;
-use super::answer::{Answer, Json};
+use super::answer::{Answer, Json, Problem};
 use super::model::Health;
+use crate::telemetry::metrics::{Metrics, OF_PROGRAM};
 use postback_store::Counts;
 use postback_wire::line::Causes;
 
@@ -49,4 +51,9 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>) -> Answer<Health> {
         disabled,
         open_circuits: admin.delivery.circuits().await.len() as u64,
     }))
+}
+
+/// `GET /metrics`. Answers as `/metrics` of the server's own address does.
+pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
+    admin.metrics.as_ref().map(Metrics::answer).ok_or_else(|| Problem::not_found(OF_PROGRAM))
 }

@@ -29,7 +29,7 @@ struct Call {
     query: &'static [&'static str],
     /// The schema of the body.
     body: Option<&'static str>,
-    /// The status and the schema of a good answer.
+    /// The status of a good answer, and its schema, or the content type of its text.
     answer: (&'static str, &'static str),
     errors: &'static [Code],
 }
@@ -124,7 +124,11 @@ const CALLS: &[Call] = &[
         .answers("Reload")
         .errors(&[Code::InvalidSettings]),
     call(Get, "/health", "showHealth", "Show the state of the server in detail").answers("Health"),
-    call(Get, "/changes", "followChanges", "Follow the changes of requests and deliveries as server-sent events"),
+    call(Get, "/metrics", "showMetrics", "Show the metrics in Prometheus' text exposition format")
+        .answers("text/plain")
+        .errors(ONE),
+    call(Get, "/changes", "followChanges", "Follow the changes of requests and deliveries as server-sent events")
+        .answers("text/event-stream"),
     call(Get, "/openapi.json", "showDocument", "Show this document").answers("Document"),
 ];
 
@@ -158,8 +162,8 @@ pub(super) fn document() -> Document {
 fn operation(call: &Call) -> Operation {
     let (status, schema) = call.answer;
     let answer = ResponseBuilder::new().description("The call was answered.");
-    let answer = if schema.is_empty() {
-        answer.content("text/event-stream", openapi::plain_text())
+    let answer = if schema.contains('/') {
+        answer.content(schema, openapi::plain_text())
     } else {
         answer.content("application/json", openapi::json_of(schema))
     };

@@ -11,7 +11,7 @@ use http::header::ALLOW;
 use http::{HeaderValue, Method, StatusCode};
 
 use super::problem::{Form, Problem};
-use super::{Api, cancel, events, health, list, result, status, submit};
+use super::{Api, cancel, events, health, list, metrics, result, status, submit};
 use crate::handler::Route;
 
 /// The methods of the path of a route.
@@ -34,9 +34,11 @@ pub(super) fn router(api: &Arc<Api>) -> Router {
             .route(&format!("{id}/{}", result::SEGMENT), taking(READ, get(of(api, route, result::call))))
             .route(&format!("{id}/{}", events::SEGMENT), taking(READ, get(of(api, route, events::call))));
     }
-    let (of_document, api) = (Arc::clone(api), Arc::clone(api));
+    let (of_document, of_metrics, api) = (Arc::clone(api), Arc::clone(api), Arc::clone(api));
     let document = async move |request: Request| of_document.document.answer(request.headers());
     let router = router.route("/openapi.json", taking(READ, get(document)));
+    let metrics = async move |request: Request| metrics::show(&of_metrics, &request);
+    let router = router.route("/metrics", taking(READ, get(metrics)));
     router.route("/readyz", taking(READ, get(move |request: Request| health::ready(Arc::clone(&api), request))))
 }
 

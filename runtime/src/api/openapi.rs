@@ -79,7 +79,28 @@ fn probes() -> PathsBuilder {
         .summary(Some("Whether the process is alive"))
         .tag("server")
         .response("200", alive);
-    PathsBuilder::new().path("/healthz", open(alive)).path("/readyz", open(ready)).path("/openapi.json", own())
+    PathsBuilder::new()
+        .path("/healthz", open(alive))
+        .path("/readyz", open(ready))
+        .path("/metrics", metrics())
+        .path("/openapi.json", own())
+}
+
+/// The path of the metrics, which are for the operator unless the settings say otherwise.
+fn metrics() -> PathItem {
+    let found = ResponseBuilder::new()
+        .description("The metrics in Prometheus' text exposition format.")
+        .content("text/plain", openapi::plain_text());
+    let operation = OperationBuilder::new()
+        .operation_id(Some("metrics"))
+        .summary(Some("The metrics of the process; the token is `server.admin_token`"))
+        .tag("server")
+        .response("200", found);
+    let refusals = openapi::problems(&[Code::Unauthorized, Code::NotFound, Code::RateLimited, Code::MisdirectedHost]);
+    let operation = refusals
+        .into_iter()
+        .fold(operation, |operation, (status, problem)| operation.response(status.to_string(), problem));
+    PathItemBuilder::new().operation(HttpMethod::Get, operation).build()
 }
 
 /// A path that serves `GET` only, and takes calls without a token.

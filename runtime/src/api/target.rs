@@ -12,7 +12,7 @@ use super::{events, result};
 use crate::handler::Routes;
 
 /// The paths that the server itself serves.
-const OWN: [&str; 3] = ["/healthz", "/readyz", "/openapi.json"];
+const OWN: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/openapi.json"];
 /// The last segments of the paths below the path of a request.
 const BELOW_ID: [&str; 2] = [result::SEGMENT, events::SEGMENT];
 

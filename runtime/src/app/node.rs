@@ -1,6 +1,5 @@
 //! One running node: starts its parts in order, and stops them in order.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use super::delivery_options::delivery_options;
 use super::open_files;
 use super::reload::{self, Reloader, Reread};
 use super::route_limits;
@@ -22,13 +22,13 @@ use crate::delivery::{self, Control, Delivery};
 use crate::handler::Routes;
 use crate::poster::{Flusher, Outbox, ambient};
 use crate::settings::Settings;
+use crate::telemetry::metrics::{self, Metrics};
 use crate::worker::Worker;
 use postback_store::shutdown::{Shutdown, Vital};
 use postback_store::{self as store, ClaimedRequest, Recovered, Store, retention};
 use postback_wire::id::NodeId;
-use postback_wire::line::{Causes, Escaped};
+use postback_wire::line::Escaped;
 use postback_wire::time::Clock;
-use postback_wire::webhook::{Webhook, origin_of};
 
 /// The longest time for which a stopping node (the running server) waits for the first attempts to deliver the reports
 /// of the last runs. The attempts that are in flight when the deliveries stop also get at least this time.
@@ -116,6 +116,8 @@ impl Node {
         (settings, reread): (&Settings, Reread),
         handlers: Handle,
     ) -> Result<Self, StartError> {
+        // The recorder comes first, because the other parts count from their start.
+        let metrics = metrics::install();
         let access = Access::start(&settings.access, &store, clock.clone(), address).await?;
         warn_of_access(&access, &served.routes, address);
         let options = delivery::Options { own_addresses: vec![address], ..delivery_options(settings) };
@@ -143,8 +145,9 @@ impl Node {
             address,
         };
         let of_worker = worker.control();
-        let rules =
-            api::Rules { access: Arc::clone(&access), guard, run_timeout: Box::new(move || of_worker.timeout()) };
+        let shown = metrics_access(metrics.clone(), gate.clone(), Arc::clone(&access));
+        let run_timeout = Box::new(move || of_worker.timeout());
+        let rules = api::Rules { access: Arc::clone(&access), guard, run_timeout, metrics: shown };
         let reloader = Arc::new(Reloader::new(reread, settings.clone(), parts));
         reloader.apply_route_limits();
         let node = Self {
@@ -164,7 +167,8 @@ impl Node {
         node.spawn_worker(worker, recovered.lost);
         node.spawn_retention();
         node.spawn_last_use();
-        let admin = node.admin(clock.clone(), &node.access, control, &node.reloader);
+        node.spawn_upkeep(metrics.clone());
+        let admin = node.admin(clock.clone(), metrics, control, &node.reloader);
         let guarded = gate.guarding(admin.clone(), Arc::clone(&node.access));
         node.spawn_server(listener, clock, settings, rules, guarded);
         #[cfg(all(unix, feature = "sqlite"))]
@@ -199,6 +203,12 @@ impl Node {
         self.intake.spawn(access.record_last_use(store, self.intake.clone()));
     }
 
+    fn spawn_upkeep(&self, metrics: Option<Metrics>) {
+        if let Some(metrics) = metrics {
+            self.api.spawn(metrics.keep_up(self.api.clone()));
+        }
+    }
+
     fn spawn_server(&self, listener: TcpListener, clock: Clock, settings: &Settings, rules: api::Rules, admin: Router) {
         let plan = open_files::plan(settings.server.connections, settings.delivery.concurrency);
         if let Some(shortage) = plan.shortage() {
@@ -212,7 +222,7 @@ impl Node {
     }
 
     /// Makes the operator's API. It works until the HTTP server stops, so that an operator can see how the node drains.
-    fn admin(&self, clock: Clock, access: &Arc<Access>, delivery: Control, reloader: &Arc<Reloader>) -> Router {
+    fn admin(&self, clock: Clock, metrics: Option<Metrics>, delivery: Control, reloader: &Arc<Reloader>) -> Router {
         let (to_show, to_reload) = (Arc::clone(reloader), Arc::clone(reloader));
         let hooks = Hooks {
             settings: Box::new(move || to_show.shown()),
@@ -223,11 +233,12 @@ impl Node {
         };
         admin::router(admin::Parts {
             store: self.store.clone(),
-            access: Arc::clone(access),
+            access: Arc::clone(&self.access),
             clock,
             routes: self.served.routes.clone(),
             delivery,
             hooks,
+            metrics,
             draining: self.intake.clone(),
             stop: self.api.clone(),
         })
@@ -334,6 +345,12 @@ impl Node {
     }
 }
 
+/// Says who sees the metrics on the server's own address.
+fn metrics_access(metrics: Option<Metrics>, gate: Gate, access: Arc<Access>) -> api::MetricsAccess {
+    let is_operator: api::IsOperator = Box::new(move |headers, client| gate.is_operator(headers, client, &access));
+    api::MetricsAccess { metrics, is_operator }
+}
+
 /// Warns about an API that is open to others, and about tokens for routes that this program does not have.
 pub(super) fn warn_of_access(access: &Access, routes: &Routes, address: SocketAddr) {
     if access.options().auth == Auth::None && !address.ip().to_canonical().is_loopback() {
@@ -362,33 +379,4 @@ fn log_recovered(recovered: &Recovered) {
         recovered.reports,
         recovered.lost.len() - cancelled,
     );
-}
-
-/// Converts the settings to the options of the delivery.
-pub(super) fn delivery_options(settings: &Settings) -> delivery::Options {
-    let delivery = &settings.delivery;
-    if let Some(Err(error)) = settings.config.webhook_url().map(Webhook::new) {
-        tracing::warn!("config.webhook_url: {}", Causes(&error));
-    }
-    // The largest number of attempts at the same time is set for each endpoint, but applies to the endpoint's origin:
-    // scheme, host and port. If several endpoints have the same origin, the smallest of their limits applies.
-    let mut own_concurrency = HashMap::new();
-    let limits = delivery.endpoints.iter().filter_map(|endpoint| Some((&endpoint.url, endpoint.concurrency?)));
-    for (url, n) in limits {
-        let limit = own_concurrency.entry(origin_of(url).to_owned()).or_insert(n);
-        *limit = n.min(*limit);
-    }
-    delivery::Options {
-        schedule: delivery.schedule.clone(),
-        timeout: delivery.timeout,
-        concurrency: delivery.concurrency,
-        per_origin: delivery.per_origin,
-        own_concurrency,
-        destinations: settings.destinations(),
-        allow_networks: delivery.allow_networks.clone(),
-        deny_networks: delivery.deny_networks.clone(),
-        nat64_prefixes: delivery.nat64_prefixes.clone(),
-        ca_file: delivery.ca_file.clone(),
-        ..delivery::Options::default()
-    }
 }

@@ -5,7 +5,8 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::node::{delivery_options, warn_of_access};
+use super::delivery_options::delivery_options;
+use super::node::warn_of_access;
 use super::route_limits;
 use crate::access::Access;
 use crate::admin::model::{Reload, Settings as Shown};

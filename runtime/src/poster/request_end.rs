@@ -74,8 +74,9 @@ impl RequestEnd {
     pub(crate) fn count_and_log(&self, id: &RequestId, route: &str) {
         let (outcome, reason, log_prefix) =
             (self.outcome.status.as_str(), self.outcome.reason.as_str(), &self.log_prefix);
-        let labels = [("route", route.to_owned()), ("status", outcome.to_owned()), ("reason", reason.to_owned())];
-        metrics::counter!(metric::REQUESTS_FINISHED, &labels).increment(1);
+        let of_route = route.to_owned();
+        metrics::counter!(metric::REQUESTS_FINISHED, "route" => of_route, "status" => outcome, "reason" => reason)
+            .increment(1);
         // If there is a report, its delivery writes the request's log line, together with the result of the first
         // attempt.
         if self.reports.is_empty() {

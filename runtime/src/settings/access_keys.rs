@@ -52,8 +52,11 @@ fn host(node: Node) -> Result<HostPattern, Mismatch> {
 }
 
 fn public(node: Node) -> Result<Public, Mismatch> {
-    let listed = read::list(node, "a list that may have \"openapi\"", |node| one_of(node, &[("openapi", ())]))?;
-    Ok(Public { openapi: !listed.is_empty() })
+    const OPENAPI: &str = "openapi";
+    const METRICS: &str = "metrics";
+    let names = [(OPENAPI, OPENAPI), (METRICS, METRICS)];
+    let listed = read::list(node, "a list that may have \"openapi\" and \"metrics\"", |node| one_of(node, &names))?;
+    Ok(Public { openapi: listed.contains(&OPENAPI), metrics: listed.contains(&METRICS) })
 }
 
 /// Reads the origins of web pages. `*` allows every page.

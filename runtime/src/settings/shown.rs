@@ -147,7 +147,13 @@ impl Settings {
 }
 
 fn public(public: Public) -> Value {
-    if public.openapi { json!(["openapi"]) } else { json!([]) }
+    let Public { openapi, metrics } = public;
+    json!(
+        [(openapi, "openapi"), (metrics, "metrics")]
+            .into_iter()
+            .filter_map(|(is_listed, name)| is_listed.then_some(name))
+            .collect::<Vec<_>>()
+    )
 }
 
 fn origins(origins: &Origins) -> Value {

@@ -293,8 +293,8 @@ impl Backlog {
             route.changed = false;
             #[expect(clippy::cast_precision_loss, reason = "2^52 rows or bytes fit on no disk")]
             let (rows, bytes) = (route.count.rows as f64, route.count.bytes as f64);
-            metrics::gauge!(metric::REQUESTS_QUEUED, "route" => name.to_string()).set(rows);
-            metrics::gauge!(metric::REQUESTS_QUEUED_BYTES, "route" => name.to_string()).set(bytes);
+            metrics::gauge!(metric::REQUESTS_QUEUED, "route" => Arc::clone(name)).set(rows);
+            metrics::gauge!(metric::REQUESTS_QUEUED_BYTES, "route" => Arc::clone(name)).set(bytes);
         }
     }
 

@@ -46,7 +46,7 @@ fn the_reference_sets_every_key_to_something_else() {
     assert_ne!(set.server.accept_ids, default.server.accept_ids);
     let (access, of_default) = (&set.access, &default.access);
     assert_ne!(access.auth, of_default.auth);
-    assert_ne!(access.public, of_default.public);
+    assert!(access.public.openapi && access.public.metrics && access.public != of_default.public);
     assert_ne!(access.cors_origins, of_default.cors_origins);
     assert_eq!((access.hosts.len(), access.trusted_proxies.len()), (2, 2));
     let ids: Vec<_> = access.tokens.iter().map(|token| (&*token.id, token.name.as_str())).collect();
@@ -103,7 +103,7 @@ fn every_key_can_be_set_by_a_variable() {
         ("POSTBACK_SERVER__AUTH", "none"),
         ("POSTBACK_SERVER__HOSTS", "api.example.com, *.internal"),
         ("POSTBACK_SERVER__TRUSTED_PROXIES", "10.0.0.0/8,fd00::/8"),
-        ("POSTBACK_SERVER__PUBLIC", "openapi"),
+        ("POSTBACK_SERVER__PUBLIC", "openapi, metrics"),
         ("POSTBACK_SERVER__ADMIN_TOKEN", "an-admin-token-of-some-length"),
         ("POSTBACK_SERVER__CORS_ORIGINS", "https://app.example.com"),
         (
