@@ -29,6 +29,7 @@ mod open_connections;
 mod openapi;
 mod payload_check;
 mod prefer;
+mod progress;
 mod response;
 mod result;
 mod status;

@@ -9,6 +9,7 @@ pub mod check;
 mod extract;
 mod limits;
 mod payload;
+mod progress;
 mod routes;
 mod schema;
 
@@ -26,6 +27,8 @@ pub(crate) use self::body::{PayloadError, PayloadKind};
 pub use self::extract::{Config, Extract, Headers, State};
 pub(crate) use self::extract::{Shared, States};
 pub use self::payload::Payload;
+pub use self::progress::Progress;
+pub(crate) use self::progress::Telling;
 
 pub(crate) use self::limits::{Limits, allowed};
 pub(crate) use self::routes::{Route, RouteError, Routes, Unbound};
@@ -44,12 +47,14 @@ pub struct Run {
     /// Returns whether the handler's result must still be serialised. Returns `false` if an annotated function call has
     /// already serialised the result.
     pub(crate) wanted: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Where the handler tells its progress.
+    pub(crate) progress: Progress,
 }
 
 impl Run {
     /// Makes a run for this request. The result of the handler must be serialised.
     pub(crate) fn of(id: RequestId, headers: Arc<HeaderMap>, body: Bytes) -> Self {
-        Self { id, headers, body, wanted: Arc::new(|| true) }
+        Self { id, headers, body, wanted: Arc::new(|| true), progress: Progress::default() }
     }
 }
 
@@ -77,7 +82,7 @@ pub(crate) type Running = Pin<Box<dyn Future<Output = Ended> + Send>>;
 #[diagnostic::on_unimplemented(
     message = "this function cannot be a handler of an app with settings of type `{S}`",
     label = "not a handler",
-    note = "a handler is an `async fn` with up to 8 parameters of the types `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`",
+    note = "a handler is an `async fn` with up to 8 parameters of the types `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`",
     note = "it returns `Result<T, E>` with `T: Serialize` and `E: Display`, and its future is `Send`",
     note = "write `#[postback::debug_handler]` above the function to see which part does not fit"
 )]
@@ -91,6 +96,8 @@ pub struct Bound {
     pub(crate) run: Box<dyn Fn(Run) -> Running + Send + Sync>,
     /// The kind of the handler's payload. `None` if the handler takes no payload.
     pub(crate) payload: Option<PayloadKind>,
+    /// Whether the handler tells its progress.
+    pub(crate) tells_progress: bool,
     /// Messages about the handler's parameters, one message for each thing that a parameter needs and the app lacks.
     pub(crate) faults: Vec<String>,
 }
@@ -99,6 +106,7 @@ impl Bound {
     fn new(
         run: Box<dyn Fn(Run) -> Running + Send + Sync>,
         payloads: &[Option<PayloadKind>],
+        tells_progress: bool,
         faults: &[Option<String>],
     ) -> Self {
         let mut faults: Vec<_> = faults.iter().flatten().cloned().collect();
@@ -106,7 +114,7 @@ impl Bound {
         if payloads.len() > 1 {
             faults.push(format!("the handler takes {} payloads, but a request has only one", payloads.len()));
         }
-        Self { run, payload: payloads.first().copied(), faults }
+        Self { run, payload: payloads.first().copied(), tells_progress, faults }
     }
 }
 
@@ -123,6 +131,7 @@ macro_rules! handlers {
         {
             fn bind(self, shared: Arc<Shared<S>>) -> Bound {
                 let payloads: &[Option<PayloadKind>] = &[$($Arg::payload(),)*];
+                let tells_progress = false $(|| $Arg::tells_progress())*;
                 let faults: &[Option<String>] = &[$($Arg::fault(&shared),)*];
                 let handler = Arc::new(self);
                 let run = move |run: Run| -> Running {
@@ -141,7 +150,7 @@ macro_rules! handlers {
                         }
                     })
                 };
-                Bound::new(Box::new(run), payloads, faults)
+                Bound::new(Box::new(run), payloads, tells_progress, faults)
             }
         }
     };

@@ -6,6 +6,7 @@
 mod after_run;
 mod expiry;
 mod handler_task;
+mod progress;
 mod registration;
 mod run;
 mod settle;

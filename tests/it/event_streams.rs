@@ -10,21 +10,21 @@ use crate::support::{Server, answer};
 
 /// An event as a client gets it.
 #[derive(Debug)]
-struct Event {
-    id: String,
-    name: String,
-    data: Value,
+pub struct Event {
+    pub id: String,
+    pub name: String,
+    pub data: Value,
 }
 
 /// A client that reads an event stream.
-struct Client {
+pub struct Client {
     response: reqwest::Response,
     text: String,
 }
 
 impl Client {
     /// Opens a stream. `last` is the id of the last event that the client has, if it has one.
-    async fn open(server: &Server, path: &str, last: Option<&str>) -> Self {
+    pub async fn open(server: &Server, path: &str, last: Option<&str>) -> Self {
         let get = server.client.get(server.path(path));
         let get = last.map_or_else(|| server.client.get(server.path(path)), |last| get.header("last-event-id", last));
         let response = get.send().await.unwrap();
@@ -50,7 +50,7 @@ impl Client {
         }
     }
 
-    async fn next(&mut self) -> Option<Event> {
+    pub async fn next(&mut self) -> Option<Event> {
         loop {
             let frame = self.frame().await?;
             let field = |name: &str| {

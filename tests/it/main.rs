@@ -27,6 +27,7 @@ mod metrics;
 mod openapi;
 mod outcomes;
 mod paths;
+mod progress;
 mod reasons;
 mod replay;
 mod reports;

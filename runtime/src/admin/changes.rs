@@ -1,4 +1,4 @@
-//! The change feed: server-sent events about requests and deliveries.
+//! The change feed: server-sent events about requests, their progress, and deliveries.
 //!
 //! An event says which row has changed its state. It does not contain the row: a client that needs the row reads it
 //! with another call. A client that reads too slowly gets an event with the number of events that it has missed. Its
@@ -72,6 +72,9 @@ fn event(heard: &Heard) -> Event {
                 data["subject"] = (**subject).into();
             }
             ("delivery", data)
+        }
+        Heard::Change(Change::Progress { id, sequence }) => {
+            ("progress", serde_json::json!({ "id": id, "sequence": sequence }))
         }
         Heard::Change(Change::Many) => ("resync", serde_json::json!({})),
         Heard::Lagged(missed) => ("lagged", serde_json::json!({ "missed": missed })),

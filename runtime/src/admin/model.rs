@@ -78,11 +78,31 @@ pub(crate) struct RequestDetail {
     /// The webhooks that the outcome is reported to, without the secret parts of their URLs.
     pub(crate) webhooks: Vec<String>,
     pub(crate) timeline: Vec<Event>,
+    /// What the request has told last about its progress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) progress: Option<Progress>,
     /// The last 100 deliveries of the reports.
     pub(crate) deliveries: Vec<Delivery>,
     /// Whether there are more deliveries than these. `GET /deliveries?subject=ID` lists all.
     #[serde(default)]
     pub(crate) deliveries_truncated: bool,
+}
+
+/// How far a run has come, as its handler says.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Progress {
+    /// How much of the work is done, from 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fraction: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) message: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) detail: Option<serde_json::Value>,
+    pub(crate) at: String,
+    /// Its number among all that the request has told.
+    pub(crate) sequence: u64,
+    /// The number of the run that has told it.
+    pub(crate) run: u32,
 }
 
 /// Something that has happened to a request.

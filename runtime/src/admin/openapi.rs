@@ -243,6 +243,7 @@ fn schemas() -> Map<String, Value> {
         Request,
         RequestDetail,
         Event,
+        Progress,
         Content,
         Cancelled,
         Retried,

@@ -12,12 +12,12 @@ use super::Admin;
 use super::answer::{Answer, Json, Problem};
 use super::audit::{self, Actor};
 use super::deliveries;
-use super::model::{Cancelled, Content, Event, Page, Request, RequestDetail, Retried};
+use super::model::{Cancelled, Content, Event, Page, Progress, Request, RequestDetail, Retried};
 use super::query::{Parameters, name_cursor, row_cursor};
 use crate::cancel;
 use crate::problem::Code;
 use postback_store::overview::{Excerpt, RequestFilter, RequestLine, RequestStatus};
-use postback_store::{Cancelled as WasCancelled, NewRequest, Submitted, Timeline};
+use postback_store::{self as store, Cancelled as WasCancelled, NewRequest, Submitted, Timeline};
 use postback_wire::id::RequestId;
 use postback_wire::names::header;
 use postback_wire::report::Reason;
@@ -114,6 +114,7 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>, Path(id): Path<String>
     let webhooks = detail.registration.iter().flat_map(|registration| &registration.webhooks);
     Ok(Json(RequestDetail {
         timeline: events(&timeline, &detail.line),
+        progress: timeline.progress.as_ref().map(progress),
         priority: detail.terms.priority,
         timeout_ms: detail.terms.timeout.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
         deadline: detail.terms.deadline.map(|time| time.to_string()),
@@ -155,6 +156,18 @@ pub(super) fn text(excerpt: &Excerpt) -> Content {
         truncated: !excerpt.is_whole(),
         base64: whole.is_none().then(|| STANDARD.encode(bytes)),
         text: whole.map(str::to_owned),
+    }
+}
+
+fn progress(progress: &store::Progress) -> Progress {
+    let store::Progress { epoch, sequence, told } = progress;
+    Progress {
+        fraction: told.fraction,
+        message: told.message.clone(),
+        detail: told.detail.as_ref().and_then(|detail| serde_json::from_slice(detail.bytes()).ok()),
+        at: told.at.to_string(),
+        sequence: *sequence,
+        run: *epoch,
     }
 }
 

@@ -1,7 +1,7 @@
-//! `GET ROUTE/{id}/events`: each change of the status of a request, as server-sent events.
+//! `GET ROUTE/{id}/events`: each change of the status of a request, and its progress, as server-sent events.
 //!
 //! - Nothing is lost over reconnects: events are made from the stored request, see [`frames`]. A client that sends the
-//!   id of its last event gets those after it.
+//!   id of its last event gets those after it. Of the progress, only the last one is stored.
 //! - An idle stream costs a timer and a place in two maps. It reads the store only after a change of its request.
 //! - A client that does not read is cut off as with any other answer, see [`answer_memory`](super::answer_memory).
 //! - The stream goes on while the node drains, so that its client learns how the request ends. It ends when the server
@@ -118,8 +118,9 @@ async fn answer(
     let timeline = read(&api, &id).await.map_err(|error| unanswered(&api, &error))?;
     api.unreadable.over();
     let timeline = timeline.filter(|timeline| is_theirs(&timeline.summary, route, &caller));
-    let events = frames::events(&timeline.ok_or_else(|| Problem::unknown_id(text))?);
-    let sent = last.filter(|last| events.iter().any(|event| event.key == *last));
+    let timeline = timeline.ok_or_else(|| Problem::unknown_id(text))?;
+    let events = frames::events(&timeline);
+    let sent = last.filter(|last| last.was_told(&events));
     if sent.is_some_and(Key::is_end) {
         // The client has all events. The specification of EventSource makes it stop at this status.
         let mut response = Response::new(Body::empty());

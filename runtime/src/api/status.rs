@@ -13,7 +13,7 @@ use super::prefer::seconds;
 use super::problem::{Code, Form, Problem};
 use super::response::coded_json;
 use super::streamed_answer::{AnswerError, AnswerText, Reader};
-use super::{Api, gate};
+use super::{Api, gate, progress};
 use crate::access::{Caller, Scope};
 use crate::handler::Route;
 use postback_store::{DeliveryRecord, DeliveryState, Error, Summary, Watch};
@@ -52,8 +52,8 @@ async fn answer(
         more.extend(deliveries(&records)?);
     }
     if query.progress {
-        // Handlers cannot tell their progress yet, so every request is one that has told none.
-        more.extend_from_slice(b",\"progress\":null");
+        let progress = api.store.progress(&id).await.map_err(|error| unanswered(api, &error))?;
+        more.extend_from_slice(progress::member(progress.as_ref()).as_bytes());
     }
     let more = (!more.is_empty()).then_some(more);
     answer_with(api, reader, &id, &summary, more).await

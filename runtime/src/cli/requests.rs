@@ -8,7 +8,7 @@ use clap::Subcommand;
 use super::deliveries;
 use super::remote::{ListArguments, Remote, json, listed, said};
 use crate::admin::client::Client;
-use crate::admin::model::{Cancelled, Content, Event, Request, RequestDetail, Retried};
+use crate::admin::model::{Cancelled, Content, Event, Progress, Request, RequestDetail, Retried};
 use postback_store as store;
 use postback_wire::id::RequestId;
 use postback_wire::line::Escaped;
@@ -210,11 +210,30 @@ fn detail(shown: &RequestDetail) -> String {
         let detail = detail.as_ref().map_or_else(String::new, |detail| format!(": {detail}"));
         say("timeline", &format!("{at}  {what}{run}{detail}"));
     }
+    if let Some(progress) = &shown.progress {
+        say("progress", &told(progress));
+    }
     for delivery in &shown.deliveries {
         say("delivery", &deliveries::line(delivery));
     }
     if *deliveries_truncated {
         say("delivery", &format!("… and earlier ones; `deliveries list --subject {}` lists all", request.id));
+    }
+    text
+}
+
+/// Shows a progress on one line.
+fn told(progress: &Progress) -> String {
+    let Progress { fraction, message, detail, at, sequence, run } = progress;
+    let mut text = format!("{at}  {sequence}, run {run}");
+    if let Some(fraction) = fraction {
+        let _ = write!(text, ": {:.0} %", fraction * 100.0);
+    }
+    if let Some(message) = message {
+        let _ = write!(text, "  {message}");
+    }
+    if let Some(detail) = detail {
+        let _ = write!(text, "  {detail}");
     }
     text
 }

@@ -15,18 +15,24 @@ use postback_wire::webhook::Operators;
 
 /// A type that a handler can take as a parameter.
 ///
-/// These types are [`Config`], [`State`], [`Payload`](super::Payload), [`Headers`] and [`RequestId`]. The trait is
-/// sealed.
+/// These types are [`Config`], [`State`], [`Payload`](super::Payload), [`Headers`], [`RequestId`] and
+/// [`Progress`](super::Progress). The trait is sealed.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot take `{Self}` as a parameter in an app with settings of type `{S}`",
     label = "not a handler parameter",
-    note = "a handler can take `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers` and `RequestId`, all from `postback`",
+    note = "a handler can take `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId` and `Progress`, all from `postback`",
     note = "take a value given with `App::state(value)` as `State<T>`, and the body of the request as `Payload<T>`"
 )]
 pub trait Extract<S>: sealed::Parameter {
     #[doc(hidden)]
     fn payload() -> Option<PayloadKind> {
         None
+    }
+
+    /// Whether the parameter tells the progress of a run. If no parameter does, the worker need not look for it.
+    #[doc(hidden)]
+    fn tells_progress() -> bool {
+        false
     }
 
     /// Returns a message if the app lacks something that this parameter needs. An app for which there is such a message
@@ -46,7 +52,7 @@ pub(super) mod sealed {
     #[diagnostic::on_unimplemented(
         message = "a handler cannot take `{Self}` as a parameter",
         label = "not a handler parameter",
-        note = "a handler can take `Config<S>`, `State<T>`, `Payload<T>`, `Headers` and `RequestId`, all from `postback`",
+        note = "a handler can take `Config<S>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId` and `Progress`, all from `postback`",
         note = "take a value given with `App::state(value)` as `State<T>`, and the body of the request as `Payload<T>`"
     )]
     pub trait Parameter: Sized + Send + 'static {}

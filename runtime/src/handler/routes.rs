@@ -78,6 +78,8 @@ pub(crate) struct Route {
     /// have this attribute.
     pub(crate) attribute: Option<&'static Announcement>,
     pub(crate) payload: Option<PayloadKind>,
+    /// Whether the handler tells its progress.
+    pub(crate) tells_progress: bool,
     pub(crate) example: Option<String>,
     /// The schemas of payload and result. `None` if the program does not describe them.
     pub(crate) described: Option<Described>,
@@ -163,7 +165,7 @@ impl Routes {
                 refuse(problem);
                 continue;
             }
-            let Bound { run, payload, faults } = bind(Arc::clone(shared));
+            let Bound { run, payload, tells_progress, faults } = bind(Arc::clone(shared));
             faults.into_iter().chain(limits.mistakes()).for_each(&mut refuse);
             let route = Route {
                 path: path.clone(),
@@ -173,6 +175,7 @@ impl Routes {
                 caller_webhook,
                 attribute: Announcement::of(name),
                 payload,
+                tells_progress,
                 example,
                 described: describe.map(|describe| describe()),
                 of_program: limits,

@@ -14,7 +14,7 @@ use super::after_run::RunEnd;
 use super::registration::{self, Attempts};
 use super::sink::RunSink;
 use super::slot::{LaneHeld, Slot};
-use crate::handler::{Ended, Route, Run};
+use crate::handler::{Ended, Progress, Route, Run};
 use crate::panics::contain;
 use crate::poster::ambient;
 use postback_store::ClaimedRequest;
@@ -51,12 +51,12 @@ pub(super) fn spawn(
     context: &Context,
     route: &Route,
     row: &ClaimedRequest,
-    sink: &Arc<RunSink>,
+    (sink, progress): (&Arc<RunSink>, Progress),
     slot: Slot,
 ) -> HandlerTask {
     let wanted = Arc::clone(sink);
     let run = Run::of(row.claim.id.clone(), Arc::new(row.headers.clone()), row.body.clone());
-    let run = Run { wanted: Arc::new(move || wanted.wants_result()), ..run };
+    let run = Run { wanted: Arc::new(move || wanted.wants_result()), progress, ..run };
     let running = ambient::around(Arc::clone(sink) as Arc<dyn ambient::Sink>, route.run(run)).in_current_span();
     let (begins, begun) = oneshot::channel();
     let lane = slot.lane();

@@ -11,7 +11,8 @@ use super::handler_task::Interrupted;
 use super::registration::{self, Attempts};
 use super::sink::{Captured, RunSink};
 use super::slot::Slot;
-use super::{Context, handler_task, run_span, settle};
+use super::{Context, handler_task, progress, run_span, settle};
+use crate::handler::Telling;
 use crate::panics::contain;
 use crate::poster::Registered;
 use postback_store::ClaimedRequest;
@@ -59,8 +60,11 @@ async fn run_within(context: &Arc<Context>, row: &ClaimedRequest, sink: &Arc<Run
         return context.put_back(&row.route, row.claim.clone(), false).await;
     };
     record_waiting_time(context, row);
-    let task = handler_task::spawn(context, route, row, sink, slot);
-    let (end, took) = match handler_task::watch(context, row, sink, &cancelled, task).await {
+    let telling = route.tells_progress.then(|| Telling::new(context.outbox.clock().clone()));
+    let progress = telling.as_ref().map(Telling::progress).unwrap_or_default();
+    let task = handler_task::spawn(context, route, row, (sink, progress), slot);
+    let watched = handler_task::watch(context, row, sink, &cancelled, task);
+    let (end, took) = match progress::stored_during(context, row, telling.as_deref(), watched).await {
         Ok(ended) => ended,
         Err(Interrupted { begun }) => {
             registration::store(context, &row.claim, sink.registration(), Attempts::One).await;

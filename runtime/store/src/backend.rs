@@ -17,6 +17,7 @@ use crate::handoff::Waiting;
 use crate::list::{Cursor, ListFilter, Page};
 use crate::ops::{Op, Reply};
 use crate::overview::Lists;
+use crate::progress::Progress;
 use crate::record::{Counts, DeliveryRecord, Disabled, NewRequest, Owner, RequestRecord, Submitted};
 use crate::summary::{Member, Summary};
 use crate::timeline::Timeline;
@@ -56,6 +57,7 @@ pub(crate) trait Reader: Lists {
     fn accepted<'a>(&'a self, request: &'a NewRequest) -> BoxFuture<'a, Result<Option<Submitted>, Cause>>;
     fn summary<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Summary>, Cause>>;
     fn timeline<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Timeline>, Cause>>;
+    fn progress<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Progress>, Cause>>;
     fn piece<'a>(
         &'a self,
         id: &'a RequestId,

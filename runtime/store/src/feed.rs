@@ -32,6 +32,8 @@ pub enum Change {
         subject: Option<Arc<str>>,
         status: DeliveryStatus,
     },
+    /// A running request has told how far it is.
+    Progress { id: RequestId, sequence: u64 },
     /// Several deliveries have changed, and the operation does not know which ones.
     Many,
 }

@@ -35,6 +35,7 @@ use crate::clock::Now;
 use crate::list::{Cursor, ListFilter, Page};
 use crate::operation::Stage;
 use crate::ops::{Op, Reply};
+use crate::progress::Progress;
 use crate::quota::{Quota, Quotas};
 use crate::record::{Counts, DeliveryRecord, Disabled, NewRequest, Owner, RequestRecord, Submitted};
 use crate::share::Turns;
@@ -174,6 +175,10 @@ impl Reader for Memory {
 
     fn timeline<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Timeline>, Cause>> {
         ready(Ok(self.lock().timeline(id))).boxed()
+    }
+
+    fn progress<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Progress>, Cause>> {
+        ready(Ok(self.lock().progress(id))).boxed()
     }
 
     fn piece<'a>(

@@ -24,6 +24,7 @@ mod revoke_token;
 mod settle_report;
 mod settle_request;
 mod submit;
+mod tell_progress;
 mod use_tokens;
 mod write_audit;
 
@@ -59,6 +60,7 @@ pub(crate) use self::settle_report::SettleReport;
 pub(crate) use self::settle_report::SettledReport;
 pub(crate) use self::settle_request::SettleRequest;
 pub(crate) use self::submit::Submit;
+pub(crate) use self::tell_progress::TellProgress;
 pub(crate) use self::use_tokens::UseTokens;
 pub(crate) use self::write_audit::WriteAudit;
 use crate::feed::Change;
@@ -73,8 +75,8 @@ use postback_wire::time::Timestamp;
 macro_rules! with_operations {
     ($then:ident) => {
         $then! {
-            Write: Submit, SettleRequest, ReleaseRequest, Register, CancelRunning, SettleReport, ReleaseReport,
-                ParkReport,
+            Write: Submit, SettleRequest, ReleaseRequest, Register, TellProgress, CancelRunning, SettleReport,
+                ReleaseReport, ParkReport,
                 // `HoldReport` comes after `SettleReport`, because `SettleReport` may disable a URL. With this order,
                 // one commit can disable the URL and hold the reports to it.
                 HoldReport, Post;

@@ -2,6 +2,7 @@
 
 use postback_wire::report::{Json, Outcome};
 
+use crate::progress::Told;
 use crate::record::{NewReport, NewRequest};
 
 /// The largest number of bytes that one claim reads into memory. A larger row is claimed alone. If rows have the usual
@@ -43,4 +44,8 @@ pub fn report_units(report: &NewReport) -> usize {
 pub(crate) fn outcome_bytes(outcome: &Outcome) -> usize {
     let json = |json: &Option<Json>| json.as_ref().map_or(0, |json| json.bytes().len());
     ROW + json(&outcome.result) + json(&outcome.error) + outcome.detail.as_ref().map_or(0, String::len)
+}
+
+pub(crate) fn told_bytes(told: &Told) -> usize {
+    ROW + told.message.as_ref().map_or(0, String::len) + told.detail.as_ref().map_or(0, |detail| detail.bytes().len())
 }

@@ -12,6 +12,7 @@ mod lock;
 mod ops;
 mod overview;
 mod owner;
+mod progress;
 mod read;
 mod readers;
 mod remote;

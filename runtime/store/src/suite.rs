@@ -26,6 +26,7 @@ mod owners;
 mod parked;
 #[cfg(feature = "sqlite")]
 mod plans;
+mod progress;
 mod replay;
 mod settle;
 mod share;
@@ -108,6 +109,12 @@ suite! {
         the_timeline_has_every_run,
         a_timeline_has_the_last_runs,
         a_watch_sees_every_change_of_status;
+    progress:
+        the_last_progress_is_kept_with_its_number,
+        only_the_current_run_tells_progress,
+        progress_of_many_runs_is_stored_together,
+        who_follows_a_request_hears_of_progress,
+        progress_is_repeated_after_a_failed_write;
     claim:
         claim_respects_limit,
         claim_order_due_then_seq,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::Store;
 use crate::error::Error;
+use crate::progress::Progress;
 use crate::record::ClaimedRequest;
 use crate::summary::Summary;
 use postback_wire::id::RequestId;
@@ -57,6 +58,8 @@ pub struct Timeline {
     pub epoch: u32,
     /// The time when the last run began. `None`: no run has begun, or the request waits again.
     pub started: Option<Timestamp>,
+    /// What the request has told last about its progress, in its last run or in an earlier one.
+    pub progress: Option<Progress>,
     pub summary: Summary,
 }
 

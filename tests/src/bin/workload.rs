@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use postback::{App, Config, Headers, Payload, RequestId, State, async_handler};
+use postback::{App, Config, Headers, Payload, Progress, RequestId, State, async_handler};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -128,6 +128,32 @@ async fn logging(config: Config<Settings>, payload: Payload<Work>, request_id: R
 async fn abort(config: Config<Settings>, payload: Payload<Gate>, request_id: RequestId) -> Result<(), String> {
     payload.opened().await;
     std::process::abort()
+}
+
+/// A payload that says what the run tells, and the gate at which it waits afterwards.
+#[derive(Deserialize)]
+struct Tell {
+    steps: u32,
+    gate: String,
+    #[serde(default)]
+    detail: Value,
+}
+
+/// Tells its steps at full speed, and one more when its gate is open.
+#[async_handler(webhook = config.webhook_url)]
+async fn tell(
+    config: Config<Settings>,
+    payload: Payload<Tell>,
+    progress: Progress,
+    request_id: RequestId,
+) -> Result<u32, String> {
+    let Tell { steps, gate, detail } = payload.into_inner();
+    for step in 0..steps {
+        progress.report_with(f64::from(step) / f64::from(steps), format!("step {step}"), &detail);
+    }
+    Gate { gate, text: String::new() }.opened().await;
+    progress.report(1.0, "the gate is open");
+    Ok(steps)
 }
 
 /// Returns a result that cannot be serialised, because JSON has no maps with such keys.
@@ -326,6 +352,7 @@ async fn app(settings: Settings) -> App<Settings> {
         .route("/abort", abort)
         .route("/logging", logging)
         .route("/unserializable", unserializable)
+        .route("/tell", tell)
         .route("/reasoned", reasoned)
         .route("/spawn", spawn)
         .route("/named", named)

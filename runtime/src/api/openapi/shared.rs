@@ -21,6 +21,7 @@ pub(super) const EVENT: &str = "PostbackEvent";
 const LISTED: &str = "PostbackListed";
 const DELIVERIES: &str = "PostbackDeliveries";
 const DELIVERY: &str = "PostbackDelivery";
+const PROGRESS: &str = "PostbackProgress";
 
 /// The schemas of answers that do not depend on the types of a route.
 pub(super) fn schemas() -> Map<String, Value> {
@@ -69,6 +70,7 @@ pub(super) fn schemas() -> Map<String, Value> {
         (EVENT, event()),
         (DELIVERIES, deliveries()),
         (DELIVERY, delivery()),
+        (PROGRESS, progress()),
     ];
     schemas.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
 }
@@ -109,7 +111,10 @@ pub(super) fn status_with(mut result: Value) -> Value {
             "metadata": {"description": "The metadata that the caller gave to the request."},
             "error": {"description": "The error of a request that failed, if the handler reports errors."},
             "delivery": {"$ref": format!("#/components/schemas/{DELIVERIES}")},
-            "progress": {"description": "The progress that the handler has told, with `include=progress`."},
+            "progress": {
+                "anyOf": [{"$ref": format!("#/components/schemas/{PROGRESS}")}, {"type": "null"}],
+                "description": "What the last run has told about its progress, with `include=progress`.",
+            },
         },
     })
 }
@@ -134,11 +139,12 @@ fn event() -> Value {
         "properties": {
             "id": {"type": "string", "description": "The id, which a client sends as `Last-Event-ID`."},
             "event": {
-                "type": "string", "description": "The name. Later versions may have more names.", "examples": ["status"],
+                "type": "string", "description": "The name. Later versions may have more names.", "examples": ["status", "progress"],
             },
             "data": {
                 "type": "string", "contentMediaType": "application/json",
-                "description": "The id, the status and the time of a change. In the last event: the status of the request.",
+                "description": "The id, the status and the time of a change, or the id and the progress. In the last \
+                    event: the status of the request.",
             },
         },
     })
@@ -182,6 +188,25 @@ fn delivery() -> Value {
             "next_attempt": {"type": "string", "format": "date-time"},
             "last_status": {"type": "integer", "description": "The HTTP status of the last answer."},
             "reason": {"type": "string", "description": "Why no attempt is planned."},
+        },
+    })
+}
+
+fn progress() -> Value {
+    json!({
+        "type": "object", "description": "How far a run has come.",
+        "required": ["fraction", "message", "detail", "at", "sequence"],
+        "properties": {
+            "fraction": {
+                "type": ["number", "null"], "minimum": 0, "maximum": 1, "description": "How much of the work is done.",
+            },
+            "message": {"type": ["string", "null"], "description": "What the handler is doing."},
+            "detail": {"description": "Any JSON value of the handler."},
+            "at": {"type": "string", "format": "date-time", "description": "When the handler told it."},
+            "sequence": {
+                "type": "integer", "minimum": 1,
+                "description": "Its number among all that the request has told. It grows by one each time.",
+            },
         },
     })
 }

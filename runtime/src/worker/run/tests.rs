@@ -1,6 +1,7 @@
 //! Single runs, without the worker's loop. This file has runs that are cancelled.
 
 mod panics;
+mod progress;
 mod provenance;
 
 use std::sync::atomic::{AtomicU32, Ordering};

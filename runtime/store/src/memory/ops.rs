@@ -23,6 +23,7 @@ mod revoke_token;
 mod settle_report;
 mod settle_request;
 mod submit;
+mod tell_progress;
 mod use_tokens;
 mod write_audit;
 

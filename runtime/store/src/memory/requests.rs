@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Tables;
 use crate::backlog::stored_bytes;
+use crate::progress::Progress;
 use crate::record::{ClaimedRequest, NewRequest, Registration, RequestClaim, RequestRecord, RequestState};
 use crate::timeline::EarlierRun;
 use postback_wire::id::RequestId;
@@ -23,10 +24,19 @@ pub(super) struct Request {
     pub(super) registration: Option<Arc<Registration>>,
     /// The time when the last run began. `None`: no run has begun.
     pub(super) started: Option<Timestamp>,
+    /// What the request has told last about its progress.
+    pub(super) progress: Option<Box<KeptProgress>>,
     /// The runs that did not end the request, the oldest first.
     pub(super) runs: Vec<EarlierRun>,
     pub(super) state: RequestState,
     /// The number of bytes of the request that count against the memory limit until the request has ended.
+    pub(super) bytes: usize,
+}
+
+/// What a request has told last about its progress.
+pub(super) struct KeptProgress {
+    pub(super) progress: Progress,
+    /// The part of the bytes of the request that is for the progress. It is 0 if there was no memory for the texts.
     pub(super) bytes: usize,
 }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::Tables;
+use crate::progress::Progress;
 use crate::record::RequestState;
 use crate::summary::{EndSummary, Kept, Member, Stage, Summary};
 use crate::timeline::{RUNS, Timeline};
@@ -36,7 +37,13 @@ impl Tables {
         let (row, summary) = (self.requests.get(id)?, self.summary(id)?);
         let started = row.started.filter(|_| row.state != RequestState::Queued);
         let runs = row.runs.iter().skip(row.runs.len().saturating_sub(RUNS)).cloned().collect();
-        Some(Timeline { created: row.new.created, runs, epoch: row.epoch, started, summary })
+        let progress = row.progress.as_ref().map(|kept| kept.progress.clone());
+        Some(Timeline { created: row.new.created, runs, epoch: row.epoch, started, progress, summary })
+    }
+
+    pub(super) fn progress(&self, id: &RequestId) -> Option<Progress> {
+        let row = self.requests.get(id)?;
+        row.progress.as_ref().map(|kept| &kept.progress).filter(|progress| progress.epoch == row.epoch).cloned()
     }
 
     pub(super) fn piece(&self, id: &RequestId, member: Member, at: usize, len: usize) -> Option<Bytes> {

@@ -18,7 +18,7 @@ use super::ops::TRUST;
 use super::readers::Readers;
 use super::statement::{Row, query, query_scalar};
 use super::states::{ReportState, RequestState as State, sql};
-use super::{idempotency, list, summary, timeline, tokens};
+use super::{idempotency, list, progress, summary, timeline, tokens};
 use crate::audit::AuditRecord;
 use crate::backend::{Cause, Left, Reader};
 use crate::backlog::Count;
@@ -26,6 +26,7 @@ use crate::cancel::{CancelView, Phase};
 use crate::clock::{Now, Trust};
 use crate::handoff::Waiting;
 use crate::list::{Cursor, ListFilter, Page};
+use crate::progress::Progress;
 use crate::record::{
     Attempt, Counts, DeliveryRecord, DeliveryState, Disabled, NewRequest, Owner, RequestRecord, RequestState, Submitted,
 };
@@ -290,6 +291,11 @@ impl Reader for Rows {
     fn timeline<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Timeline>, Cause>> {
         let id = id.clone();
         self.run(move |conn| timeline::timeline(conn, &id))
+    }
+
+    fn progress<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Progress>, Cause>> {
+        let id = id.clone();
+        self.run(move |conn| progress::progress(conn, &id))
     }
 
     fn piece<'a>(

@@ -136,6 +136,7 @@ get! {
     Value::Integer(number) => Some(*number), i64;
     Value::Integer(number) => i8::try_from(*number).ok(), i8;
     Value::Integer(number) => Some(*number != 0), bool;
+    Value::Real(number) => Some(*number), f64;
     Value::Text(text) => Some(text), &'r str;
     Value::Text(text) => Some(text.clone()), String;
     Value::Blob(bytes) => Some(bytes), &'r [u8];

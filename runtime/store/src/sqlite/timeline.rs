@@ -2,7 +2,7 @@
 
 use super::codec::{misread, small};
 use super::statement::{Row, query};
-use super::summary;
+use super::{progress, summary};
 use crate::summary::Stage;
 use crate::timeline::{EarlierRun, RUNS, RunEnd, Timeline};
 use postback_wire::id::RequestId;
@@ -12,7 +12,8 @@ use rusqlite::Connection;
 pub(super) fn timeline(conn: &Connection, id: &RequestId) -> Result<Option<Timeline>, rusqlite::Error> {
     let transaction = conn.unchecked_transaction()?;
     let Some(summary) = summary::summary(&transaction, id)? else { return Ok(None) };
-    let sql = "SELECT seq, created, started, epoch FROM request WHERE id = ?1";
+    let sql = "SELECT r.seq, r.created, r.started, r.epoch, p.epoch, p.sequence, p.fraction, p.message, p.detail, p.at \
+               FROM request AS r LEFT JOIN run_progress AS p ON p.request = r.seq WHERE r.id = ?1";
     let row = query(sql).bind(id.as_str()).fetch_one(&transaction)?;
     let sql = "SELECT epoch, started, ended, end, detail FROM run WHERE request = ?1 ORDER BY epoch DESC LIMIT ?2";
     let runs = query(sql).bind(row.try_get::<i64>(0)?).bind(i64::try_from(RUNS).unwrap_or(i64::MAX));
@@ -24,6 +25,7 @@ pub(super) fn timeline(conn: &Connection, id: &RequestId) -> Result<Option<Timel
         runs: runs.iter().rev().map(run).collect::<Result<_, _>>()?,
         epoch: small(&row, 3)?,
         started: started.filter(|_| !matches!(summary.stage, Stage::Queued)),
+        progress: progress::read(&row, 4)?,
         summary,
     }))
 }

@@ -26,6 +26,7 @@ impl Apply for SettleRequest {
         row.new.body = Bytes::new();
         row.new.headers = HeaderMap::new();
         row.registration = None;
+        let told = row.progress.as_ref().map_or(0, |kept| kept.bytes);
         let (key, bytes) = ((self.outcome.finished, row.seq), row.bytes);
         if self.is_queued() {
             tables.waits_no_more(&self.claim.id);
@@ -33,7 +34,7 @@ impl Apply for SettleRequest {
             tables.running -= 1;
         }
         tables.quotas.requests.release(1, bytes);
-        tables.finish(key, Row::Request(self.claim.id.clone()), outcome_bytes(&self.outcome));
+        tables.finish(key, Row::Request(self.claim.id.clone()), outcome_bytes(&self.outcome) + told);
         for outgoing in &self.reports {
             tables.insert_report(outgoing, now);
         }

@@ -39,6 +39,7 @@ impl Apply for Submit {
             cancelled: false,
             registration: request.registration.clone(),
             started: is_pre_claimed.then_some(now.wall),
+            progress: None,
             runs: Vec::new(),
             state: if is_pre_claimed { RequestState::Running } else { RequestState::Queued },
             bytes,

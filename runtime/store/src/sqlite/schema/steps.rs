@@ -2,7 +2,7 @@
 
 /// The statements that change the schema from each version to the next version. An entry must never be edited, because
 /// existing database files were made with it.
-pub(super) const STEPS: [&str; 13] = [
+pub(super) const STEPS: [&str; 14] = [
     VERSION_1,
     VERSION_2,
     VERSION_3,
@@ -16,6 +16,7 @@ pub(super) const STEPS: [&str; 13] = [
     KEYS,
     NO_TRIGGERS,
     REGISTERED,
+    PROGRESS,
 ];
 
 pub(super) const VERSION_1: &str = "
@@ -237,4 +238,13 @@ DROP TABLE waiting;
 /// `registration` has those that came later.
 const REGISTERED: &str = "
 ALTER TABLE request_body ADD COLUMN registration TEXT;
+";
+
+/// The statements that add what runs tell about their progress.
+const PROGRESS: &str = "
+-- What a request has told last, in the run with this epoch. A request that has told nothing has no row.
+CREATE TABLE run_progress (
+    request INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, sequence INTEGER NOT NULL, fraction REAL, message TEXT,
+    detail BLOB, at INTEGER NOT NULL
+);
 ";
