@@ -3,9 +3,12 @@
 //! A handler is an `async fn` with up to 8 extractors in any order, at most one of them a [`Payload`]. It returns
 //! `Result<T, E>`: `T` is serialised as the result, and the text of `E` goes to log and store.
 
+mod attempt;
 mod attribute;
 mod body;
+mod cancellation;
 pub mod check;
+mod deadline;
 mod extract;
 mod limits;
 mod payload;
@@ -16,14 +19,18 @@ mod schema;
 use std::fmt::Display;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use serde::Serialize;
 
+pub use self::attempt::Attempt;
 pub(crate) use self::attribute::Asked;
 pub use self::attribute::{Announcement, Reads, WebhookProbe, type_path};
 pub(crate) use self::body::{PayloadError, PayloadKind};
+pub use self::cancellation::{CancelReason, Cancellation};
+pub use self::deadline::Deadline;
 pub use self::extract::{Config, Extract, Headers, State};
 pub(crate) use self::extract::{Shared, States};
 pub use self::payload::Payload;
@@ -47,14 +54,46 @@ pub struct Run {
     /// Returns whether the handler's result must still be serialised. Returns `false` if an annotated function call has
     /// already serialised the result.
     pub(crate) wanted: Arc<dyn Fn() -> bool + Send + Sync>,
+    pub(crate) info: RunInfo,
+}
+
+/// What a handler may ask about its run. The default is that of a handler that is called outside of a worker.
+#[derive(Clone, Default)]
+pub(crate) struct RunInfo {
     /// Where the handler tells its progress.
     pub(crate) progress: Progress,
+    pub(crate) attempt: Attempt,
+    /// `None`: the handler does not ask for it.
+    pub(crate) cancellation: Option<Cancellation>,
+    /// The longest time that the run may take, from its beginning.
+    pub(crate) limit: Option<Duration>,
+}
+
+/// What the parameters of a handler need of the worker. The worker prepares nothing else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// The handler tells its progress.
+    pub(crate) progress: bool,
+    /// The handler asks whether its run is stopped.
+    pub(crate) cancellation: bool,
+    /// The handler asks how the last run failed.
+    pub(crate) last_error: bool,
+}
+
+impl Needs {
+    fn and(self, other: Self) -> Self {
+        Self {
+            progress: self.progress || other.progress,
+            cancellation: self.cancellation || other.cancellation,
+            last_error: self.last_error || other.last_error,
+        }
+    }
 }
 
 impl Run {
     /// Makes a run for this request. The result of the handler must be serialised.
     pub(crate) fn of(id: RequestId, headers: Arc<HeaderMap>, body: Bytes) -> Self {
-        Self { id, headers, body, wanted: Arc::new(|| true), progress: Progress::default() }
+        Self { id, headers, body, wanted: Arc::new(|| true), info: RunInfo::default() }
     }
 }
 
@@ -82,7 +121,7 @@ pub(crate) type Running = Pin<Box<dyn Future<Output = Ended> + Send>>;
 #[diagnostic::on_unimplemented(
     message = "this function cannot be a handler of an app with settings of type `{S}`",
     label = "not a handler",
-    note = "a handler is an `async fn` with up to 8 parameters of the types `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`",
+    note = "a handler is an `async fn` with up to 8 parameters of the types `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation`, `Deadline`",
     note = "it returns `Result<T, E>` with `T: Serialize` and `E: Display`, and its future is `Send`",
     note = "write `#[postback::debug_handler]` above the function to see which part does not fit"
 )]
@@ -96,8 +135,7 @@ pub struct Bound {
     pub(crate) run: Box<dyn Fn(Run) -> Running + Send + Sync>,
     /// The kind of the handler's payload. `None` if the handler takes no payload.
     pub(crate) payload: Option<PayloadKind>,
-    /// Whether the handler tells its progress.
-    pub(crate) tells_progress: bool,
+    pub(crate) needs: Needs,
     /// Messages about the handler's parameters, one message for each thing that a parameter needs and the app lacks.
     pub(crate) faults: Vec<String>,
 }
@@ -106,7 +144,7 @@ impl Bound {
     fn new(
         run: Box<dyn Fn(Run) -> Running + Send + Sync>,
         payloads: &[Option<PayloadKind>],
-        tells_progress: bool,
+        needs: Needs,
         faults: &[Option<String>],
     ) -> Self {
         let mut faults: Vec<_> = faults.iter().flatten().cloned().collect();
@@ -114,7 +152,7 @@ impl Bound {
         if payloads.len() > 1 {
             faults.push(format!("the handler takes {} payloads, but a request has only one", payloads.len()));
         }
-        Self { run, payload: payloads.first().copied(), tells_progress, faults }
+        Self { run, payload: payloads.first().copied(), needs, faults }
     }
 }
 
@@ -131,7 +169,7 @@ macro_rules! handlers {
         {
             fn bind(self, shared: Arc<Shared<S>>) -> Bound {
                 let payloads: &[Option<PayloadKind>] = &[$($Arg::payload(),)*];
-                let tells_progress = false $(|| $Arg::tells_progress())*;
+                let needs = Needs::default()$(.and($Arg::needs()))*;
                 let faults: &[Option<String>] = &[$($Arg::fault(&shared),)*];
                 let handler = Arc::new(self);
                 let run = move |run: Run| -> Running {
@@ -150,7 +188,7 @@ macro_rules! handlers {
                         }
                     })
                 };
-                Bound::new(Box::new(run), payloads, tells_progress, faults)
+                Bound::new(Box::new(run), payloads, needs, faults)
             }
         }
     };

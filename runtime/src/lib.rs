@@ -230,7 +230,9 @@ pub use bytes::Bytes;
 #[cfg(feature = "server")]
 pub use entry::{Program, run};
 #[cfg(feature = "server")]
-pub use handler::{Config, Extract, Handler, Headers, Payload, Progress, State};
+pub use handler::{
+    Attempt, CancelReason, Cancellation, Config, Deadline, Extract, Handler, Headers, Payload, Progress, State,
+};
 pub use outcome::{Fallible, ReportOutcome, report_outcome};
 #[doc = include_str!("../docs/async_handler.md")]
 pub use postback_macros::async_handler;

@@ -39,7 +39,7 @@ mod tests {
 
     use bytes::Bytes;
 
-    use crate::handler::{Config, Headers, Payload, State};
+    use crate::handler::{Attempt, CancelReason, Cancellation, Config, Deadline, Headers, Payload, Progress, State};
     use crate::{async_handler, debug_handler};
     use postback_wire::id::RequestId;
 
@@ -83,6 +83,18 @@ mod tests {
         std::future::ready(Ok(()))
     }
 
+    #[debug_handler]
+    async fn of_its_run(
+        progress: Progress,
+        attempt: Attempt,
+        cancellation: Cancellation,
+        deadline: Deadline,
+    ) -> Result<u32, String> {
+        progress.report(1.0, "done");
+        let goes_on = !cancellation.is_cancelled() && !deadline.remaining().is_zero();
+        if goes_on { Ok(attempt.number()) } else { Err("stopped".to_owned()) }
+    }
+
     mod without_prelude {
         #![no_implicit_prelude]
 
@@ -102,6 +114,11 @@ mod tests {
         let id = RequestId::generate();
         nothing().await.unwrap();
         with_a_future(id.clone()).await.unwrap();
+        let (attempt, stopped) = (Attempt::new(2, true), Cancellation::because(CancelReason::Timeout));
+        let of_run = of_its_run(Progress::default(), attempt.clone(), Cancellation::default(), Deadline::default());
+        assert_eq!(of_run.await, Ok(2));
+        let of_run = of_its_run(Progress::default(), attempt, stopped, Deadline::default());
+        assert_eq!(of_run.await, Err("stopped".to_owned()));
         assert_eq!(of_an_alias(settings()).await.unwrap(), 0);
         assert_eq!(without_prelude::r#try(id.clone()).await.unwrap(), id);
         let headers = Headers::new(http::HeaderMap::new());

@@ -8,19 +8,20 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use super::Run;
 use super::body::PayloadKind;
+use super::{Needs, Run};
 use postback_wire::id::RequestId;
 use postback_wire::webhook::Operators;
 
 /// A type that a handler can take as a parameter.
 ///
-/// These types are [`Config`], [`State`], [`Payload`](super::Payload), [`Headers`], [`RequestId`] and
-/// [`Progress`](super::Progress). The trait is sealed.
+/// These types are [`Config`], [`State`], [`Payload`](super::Payload), [`Headers`], [`RequestId`],
+/// [`Progress`](super::Progress), [`Attempt`](super::Attempt), [`Cancellation`](super::Cancellation) and
+/// [`Deadline`](super::Deadline). The trait is sealed.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot take `{Self}` as a parameter in an app with settings of type `{S}`",
     label = "not a handler parameter",
-    note = "a handler can take `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId` and `Progress`, all from `postback`",
+    note = "a handler can take `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation` and `Deadline`, all from `postback`",
     note = "take a value given with `App::state(value)` as `State<T>`, and the body of the request as `Payload<T>`"
 )]
 pub trait Extract<S>: sealed::Parameter {
@@ -29,10 +30,10 @@ pub trait Extract<S>: sealed::Parameter {
         None
     }
 
-    /// Whether the parameter tells the progress of a run. If no parameter does, the worker need not look for it.
+    /// Returns what the parameter needs of the worker.
     #[doc(hidden)]
-    fn tells_progress() -> bool {
-        false
+    fn needs() -> Needs {
+        Needs::default()
     }
 
     /// Returns a message if the app lacks something that this parameter needs. An app for which there is such a message
@@ -52,7 +53,7 @@ pub(super) mod sealed {
     #[diagnostic::on_unimplemented(
         message = "a handler cannot take `{Self}` as a parameter",
         label = "not a handler parameter",
-        note = "a handler can take `Config<S>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId` and `Progress`, all from `postback`",
+        note = "a handler can take `Config<S>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation` and `Deadline`, all from `postback`",
         note = "take a value given with `App::state(value)` as `State<T>`, and the body of the request as `Payload<T>`"
     )]
     pub trait Parameter: Sized + Send + 'static {}

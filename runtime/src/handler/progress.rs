@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::extract::sealed;
-use super::{Extract, Run, Shared};
+use super::{Extract, Needs, Run, Shared};
 use crate::panics::caught;
 use postback_store::Told;
 use postback_wire::report::Json;
@@ -97,12 +97,12 @@ impl fmt::Debug for Progress {
 impl sealed::Parameter for Progress {}
 
 impl<S> Extract<S> for Progress {
-    fn tells_progress() -> bool {
-        true
+    fn needs() -> Needs {
+        Needs { progress: true, ..Needs::default() }
     }
 
     fn extract(run: &Run, _: &Shared<S>) -> Result<Self, String> {
-        Ok(run.progress.clone())
+        Ok(run.info.progress.clone())
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use super::attribute::{self, Announcement, Asked, Reads};
 use super::limits::Limits;
-use super::{Bound, Described, Handler, PayloadKind, Run, Running, Shared};
+use super::{Bound, Described, Handler, Needs, PayloadKind, Run, Running, Shared};
 use crate::poster::Registered;
 use postback_store::Registration;
 use postback_wire::webhook::Webhooks;
@@ -78,8 +78,7 @@ pub(crate) struct Route {
     /// have this attribute.
     pub(crate) attribute: Option<&'static Announcement>,
     pub(crate) payload: Option<PayloadKind>,
-    /// Whether the handler tells its progress.
-    pub(crate) tells_progress: bool,
+    pub(crate) needs: Needs,
     pub(crate) example: Option<String>,
     /// The schemas of payload and result. `None` if the program does not describe them.
     pub(crate) described: Option<Described>,
@@ -165,7 +164,7 @@ impl Routes {
                 refuse(problem);
                 continue;
             }
-            let Bound { run, payload, tells_progress, faults } = bind(Arc::clone(shared));
+            let Bound { run, payload, needs, faults } = bind(Arc::clone(shared));
             faults.into_iter().chain(limits.mistakes()).for_each(&mut refuse);
             let route = Route {
                 path: path.clone(),
@@ -175,7 +174,7 @@ impl Routes {
                 caller_webhook,
                 attribute: Announcement::of(name),
                 payload,
-                tells_progress,
+                needs,
                 example,
                 described: describe.map(|describe| describe()),
                 of_program: limits,

@@ -14,7 +14,7 @@ use super::after_run::RunEnd;
 use super::registration::{self, Attempts};
 use super::sink::RunSink;
 use super::slot::{LaneHeld, Slot};
-use crate::handler::{Ended, Progress, Route, Run};
+use crate::handler::{CancelReason, Cancellation, Ended, Route, Run, RunInfo};
 use crate::panics::contain;
 use crate::poster::ambient;
 use postback_store::ClaimedRequest;
@@ -51,12 +51,12 @@ pub(super) fn spawn(
     context: &Context,
     route: &Route,
     row: &ClaimedRequest,
-    (sink, progress): (&Arc<RunSink>, Progress),
+    (sink, info): (&Arc<RunSink>, RunInfo),
     slot: Slot,
 ) -> HandlerTask {
     let wanted = Arc::clone(sink);
     let run = Run::of(row.claim.id.clone(), Arc::new(row.headers.clone()), row.body.clone());
-    let run = Run { wanted: Arc::new(move || wanted.wants_result()), progress, ..run };
+    let run = Run { wanted: Arc::new(move || wanted.wants_result()), info, ..run };
     let running = ambient::around(Arc::clone(sink) as Arc<dyn ambient::Sink>, route.run(run)).in_current_span();
     let (begins, begun) = oneshot::channel();
     let lane = slot.lane();
@@ -87,16 +87,31 @@ pub(super) async fn watch(
     row: &ClaimedRequest,
     sink: &RunSink,
     cancelled: &CancellationToken,
-    mut handler: HandlerTask,
+    (mut handler, cancellation): (HandlerTask, Option<Cancellation>),
 ) -> Result<(RunEnd, Duration), Interrupted> {
     let (end, took, begun) = match begin(context, cancelled, &mut handler).await {
         Ok(begun) => (run_to_end(context, row, sink, cancelled, &mut handler, begun).await, begun.elapsed(), true),
         Err(end) => (end, Duration::ZERO, false),
     };
+    if let Some(cancellation) = cancellation
+        && let Some(reason) = stopped_by(end.as_ref())
+    {
+        cancellation.cancel(reason);
+    }
     handler.task.abort();
     // The run may also have begun just before it was aborted.
     let interrupted = || Interrupted { begun: begun || handler.begun.try_recv().is_ok() };
     end.map(|end| (end, took)).ok_or_else(interrupted)
+}
+
+/// Returns why a run is stopped that has ended in this way. `None`: the handler has ended by itself.
+fn stopped_by(end: Option<&RunEnd>) -> Option<CancelReason> {
+    match end {
+        Some(RunEnd::Finished(_)) => None,
+        Some(RunEnd::Cancelled) => Some(CancelReason::Caller),
+        Some(RunEnd::TimedOut(_)) => Some(CancelReason::Timeout),
+        None => Some(CancelReason::Shutdown),
+    }
 }
 
 /// Waits until the handler is polled for the first time. If the run ends before the first poll, returns `Err` with the

@@ -12,10 +12,11 @@ use super::registration::{self, Attempts};
 use super::sink::{Captured, RunSink};
 use super::slot::Slot;
 use super::{Context, handler_task, progress, run_span, settle};
-use crate::handler::Telling;
+use crate::handler::{Attempt, Cancellation, Route, RunInfo, Telling};
 use crate::panics::contain;
 use crate::poster::Registered;
-use postback_store::ClaimedRequest;
+use postback_store::{ClaimedRequest, warn_unless_logged};
+use postback_wire::line::Causes;
 use postback_wire::names::metric;
 use postback_wire::report::{Outcome, Reason};
 
@@ -60,10 +61,11 @@ async fn run_within(context: &Arc<Context>, row: &ClaimedRequest, sink: &Arc<Run
         return context.put_back(&row.route, row.claim.clone(), false).await;
     };
     record_waiting_time(context, row);
-    let telling = route.tells_progress.then(|| Telling::new(context.outbox.clock().clone()));
-    let progress = telling.as_ref().map(Telling::progress).unwrap_or_default();
-    let task = handler_task::spawn(context, route, row, (sink, progress), slot);
-    let watched = handler_task::watch(context, row, sink, &cancelled, task);
+    let telling = route.needs.progress.then(|| Telling::new(context.outbox.clock().clone()));
+    let info = info(context, route, row, telling.as_ref()).await;
+    let cancellation = info.cancellation.clone();
+    let task = handler_task::spawn(context, route, row, (sink, info), slot);
+    let watched = handler_task::watch(context, row, sink, &cancelled, (task, cancellation));
     let (end, took) = match progress::stored_during(context, row, telling.as_deref(), watched).await {
         Ok(ended) => ended,
         Err(Interrupted { begun }) => {
@@ -84,6 +86,32 @@ async fn run_within(context: &Arc<Context>, row: &ClaimedRequest, sink: &Arc<Run
     let registered = registered.or_else(|| row.registration.as_deref().cloned().map(Registered::from));
     let line = settle::log_line(&route.path, &row.claim, &outcome, took);
     settle::settle(context, row, outcome, registered, line).await;
+}
+
+/// Makes what the handler may ask about its run.
+async fn info(context: &Context, route: &Route, row: &ClaimedRequest, telling: Option<&Arc<Telling>>) -> RunInfo {
+    let is_last = row.failures + 1 >= context.options_of(&row.route).max_attempts;
+    let mut attempt = Attempt::new(row.attempt(), is_last);
+    if route.needs.last_error && row.failures > 0 {
+        match context.outbox.store().timeline(&row.claim.id).await {
+            Ok(timeline) => {
+                let runs = timeline.map(|timeline| timeline.runs).unwrap_or_default();
+                if let Some(error) = runs.into_iter().rev().find_map(|run| run.detail) {
+                    attempt = attempt.after(error);
+                }
+            }
+            Err(error) => {
+                let (id, why) = (&row.claim.id, Causes(&error));
+                warn_unless_logged!(error, request_id = %id, "the last error of {id} cannot be read, so its handler does not see it: {why}");
+            }
+        }
+    }
+    RunInfo {
+        progress: telling.map(Telling::progress).unwrap_or_default(),
+        attempt,
+        cancellation: route.needs.cancellation.then(Cancellation::default),
+        limit: Some(context.time_limit(row).time),
+    }
 }
 
 /// Records the metric of how long a request waited for its first run.

@@ -1,5 +1,6 @@
 //! Single runs, without the worker's loop. This file has runs that are cancelled.
 
+mod asked;
 mod panics;
 mod progress;
 mod provenance;
@@ -147,7 +148,7 @@ async fn an_interrupted_run_says_whether_it_had_begun() {
         let task = tokio::spawn(std::future::pending());
         let task = HandlerTask { task, begun, lane: a_slot(&context).lane() };
         let token = CancellationToken::new();
-        let interrupted = handler_task::watch(&context, &row, &sink, &token, task).await.unwrap_err();
+        let interrupted = handler_task::watch(&context, &row, &sink, &token, (task, None)).await.unwrap_err();
         assert_eq!(interrupted.begun, had_begun);
     }
 }
@@ -174,7 +175,7 @@ async fn a_run_that_ended_by_itself_has_ended_so() {
         }
         let lane = a_slot(&context).lane();
         let task = HandlerTask { task, begun, lane };
-        let (end, _) = handler_task::watch(&context, &row, &sink, &token, task).await.unwrap();
+        let (end, _) = handler_task::watch(&context, &row, &sink, &token, (task, None)).await.unwrap();
         assert_eq!(matches!(end, RunEnd::Finished(_)), ended, "{end:?}");
         assert_eq!(matches!(end, RunEnd::Cancelled), !ended, "{end:?}");
     }
