@@ -58,29 +58,58 @@ impl Brought {
         let limits = context.route.limits();
         let own = Terms { priority: limits.priority.unwrap_or(0), ..Terms::default() };
         let mut brought = Self { terms: own, ..Self::default() };
-        // Most calls have none of these headers, so one pass over the headers finds that out.
-        if !headers.keys().any(|name| is_ours(name.as_str())) {
+        let present = Present::of(headers);
+        if !present.any() {
             return Ok(brought);
         }
-        if context.accept_ids {
+        if context.accept_ids && present.id {
             brought.id = id(headers)?;
         }
-        brought.key = text(headers, header::IDEMPOTENCY_KEY)?.map(key).transpose()?;
-        brought.terms = terms(headers, context, own)?;
-        let (traceparent, tracestate) = trace::of(headers);
-        let extras = Extras {
-            webhook: text(headers, header::WEBHOOK)?.map(|url| webhook(url, context)).transpose()?,
-            metadata: single(headers, header::METADATA)?.map(metadata).transpose()?,
-            traceparent,
-            tracestate,
-        };
+        if present.key {
+            brought.key = text(headers, header::IDEMPOTENCY_KEY)?.map(key).transpose()?;
+        }
+        let mut extras = Extras::default();
+        if present.trace {
+            (extras.traceparent, extras.tracestate) = trace::of(headers);
+        }
+        if present.ours {
+            brought.terms = terms(headers, context, own)?;
+            extras.webhook = text(headers, header::WEBHOOK)?.map(|url| webhook(url, context)).transpose()?;
+            extras.metadata = single(headers, header::METADATA)?.map(metadata).transpose()?;
+        }
         brought.extras = extras.shared();
         Ok(brought)
     }
 }
 
-fn is_ours(name: &str) -> bool {
-    name.starts_with("postback-") || [header::IDEMPOTENCY_KEY, header::REQUEST_ID, TRACEPARENT].contains(&name)
+/// Which of the headers a call has. Most calls have none, and one pass over the headers finds that out: looking up each
+/// of the names would cost more.
+#[derive(Default)]
+struct Present {
+    id: bool,
+    key: bool,
+    trace: bool,
+    /// Whether there is a header whose name begins with `postback-`.
+    ours: bool,
+}
+
+impl Present {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut present = Self::default();
+        for name in headers.keys() {
+            match name.as_str() {
+                header::REQUEST_ID => present.id = true,
+                header::IDEMPOTENCY_KEY => present.key = true,
+                TRACEPARENT => present.trace = true,
+                name => present.ours |= name.starts_with("postback-"),
+            }
+        }
+        present
+    }
+
+    fn any(&self) -> bool {
+        self.id || self.key || self.trace || self.ours
+    }
 }
 
 /// Returns the only value of a header. `None`: the header is missing.
