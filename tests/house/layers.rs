@@ -46,8 +46,8 @@ const STORE: House = House {
         &["local"],
         &["operation"],
         &["ops"],
-        &["backend", "inbox"],
-        &["memory", "sqlite", "writer"],
+        &["backend", "inbox", "sql"],
+        &["memory", "sqlite", "postgres", "writer"],
     ],
     // Each kind of operation adds its own methods to the store.
     shared: &["Store", "Error", "warn_unless_logged"],

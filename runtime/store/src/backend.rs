@@ -102,6 +102,9 @@ pub(crate) enum Failure {
     /// The outcome is unknown: the commit itself returned an error, but the batch may be written. If the batch is
     /// written, `replies` are the answers to its operations.
     Unknown { replies: Vec<Reply>, cause: Cause },
+    /// This process may never write again, because another process has taken over the store.
+    #[cfg(any(feature = "postgres", test))]
+    Lost(Cause),
 }
 
 /// The two halves of a backend that was just opened, and the data that an earlier process left in the backend.

@@ -97,7 +97,7 @@ impl Trust {
     }
 
     /// Converts this value to the text that the backend stores.
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) fn to_text(self) -> String {
         match self.ahead {
             Some(since) => format!("{} {}", self.lead, since.micros()),
@@ -106,7 +106,7 @@ impl Trust {
     }
 
     /// Parses a text that [`to_text`](Self::to_text) made. Returns `None` if `to_text` cannot have made the text.
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) fn from_text(text: &str) -> Option<Self> {
         let mut numbers = text.split(' ').map(str::parse);
         let lead = numbers.next()?.ok()?;

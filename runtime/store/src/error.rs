@@ -120,6 +120,19 @@ pub enum OpenError {
     },
     #[error("the database {path} is not opened: {what}", path = path.display())]
     Unsafe { path: PathBuf, what: String },
+    #[error("the database {at} is in use by {by}; stop that program, or set store.url to another database or schema")]
+    DatabaseInUse { at: String, by: String },
+    #[error(
+        "the database {at} has schema version {found}, and this program knows versions up to {known}; run the newer \
+         program, or set store.url to another database or schema"
+    )]
+    DatabaseNewer { at: String, found: i64, known: i64 },
+    #[error("the database {at} cannot be used")]
+    Database {
+        at: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("the database {path} cannot be used", path = path.display())]
     Backend {
         path: PathBuf,

@@ -1,7 +1,7 @@
 //! The store: everything that is durable.
 //!
-//! A [`Store`] holds requests, their outcomes and the reports about them. The rows are in memory or in SQLite. Both
-//! backends follow these rules, and the tests in `suite` check both:
+//! A [`Store`] holds requests, their outcomes and the reports about them. The rows are in memory, in SQLite or in
+//! PostgreSQL. All backends follow these rules, and the tests in `suite` check each of them:
 //!
 //! - The store answers after the commit. Operations of many callers share one transaction (the group commit, in
 //!   `writer`). An operation is applied completely or not at all, even if its caller went away.
@@ -26,7 +26,10 @@
 #![allow(missing_docs, reason = "a field that its name explains needs no comment")]
 #![cfg_attr(
     not(feature = "sqlite"),
-    allow(dead_code, reason = "the memory backend does not fail, and has nothing to recover")
+    allow(
+        dead_code,
+        reason = "the memory backend does not fail, and the record of begun runs is a file beside a file"
+    )
 )]
 
 mod audit;
@@ -51,6 +54,8 @@ mod ops;
 mod options;
 pub mod overview;
 mod parked;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod progress;
 mod quota;
 mod record;
@@ -60,6 +65,8 @@ mod share;
 pub mod shutdown;
 mod sizes;
 mod space;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(test)]
@@ -94,6 +101,8 @@ use self::local::Local;
 use self::ops::Kind;
 pub use self::ops::{Cancelled, DisabledNow, Load, Replayed};
 pub use self::options::Durability;
+#[cfg(feature = "postgres")]
+pub use self::options::{DatabaseUrl, DatabaseUrlError};
 pub use self::options::{Location, Options};
 use self::parked::DisabledUrls;
 pub use self::progress::{Progress, Told};
@@ -140,7 +149,7 @@ impl Store {
     /// Opens the store, and starts the writer on the current Tokio runtime. Only one process at a time can have the
     /// store open.
     #[cfg_attr(
-        not(feature = "sqlite"),
+        not(any(feature = "sqlite", feature = "postgres")),
         expect(
             clippy::unused_async,
             unused_variables,
@@ -161,6 +170,11 @@ impl Store {
                 #[cfg(not(unix))]
                 let probe = None;
                 Ok(Self::start(opened, &options, None, probe, clock))
+            }
+            #[cfg(feature = "postgres")]
+            Location::Postgres { url } => {
+                let opened = postgres::open(url, node, &clock).await?;
+                Ok(Self::start(opened, &options, None, None, clock))
             }
         }
     }

@@ -55,7 +55,7 @@ impl ListFilter {
     }
 
     /// Whether every request passes the filter.
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) fn is_open(&self) -> bool {
         let all = Self::default();
         self.created_from == all.created_from

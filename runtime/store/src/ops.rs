@@ -115,7 +115,7 @@ macro_rules! define {
             }
 
             impl Kind for $kind {
-                #[cfg(any(feature = "sqlite", test))]
+                #[cfg(any(feature = "sqlite", feature = "postgres", test))]
                 fn of(op: &Op) -> Option<&Self> {
                     if let Op::$kind(op) = op { Some(op) } else { None }
                 }
@@ -237,7 +237,7 @@ with_operations!(define);
 /// A kind of operation, with the conversions from and to [`Op`] and [`Reply`].
 pub(crate) trait Kind: Operation + Into<Op> {
     /// Returns the operation, if it is of this kind. Otherwise returns `None`.
-    #[cfg(any(feature = "sqlite", test))]
+    #[cfg(any(feature = "sqlite", feature = "postgres", test))]
     fn of(op: &Op) -> Option<&Self>;
     fn reply(answer: Self::Answer) -> Reply;
     /// Returns the answer, if it is of this kind. Otherwise returns `None`.

@@ -1,7 +1,13 @@
 //! Where a store keeps its rows, and how much it may hold.
 
+#[cfg(feature = "postgres")]
+mod database_url;
+
 #[cfg(feature = "sqlite")]
 use std::path::PathBuf;
+
+#[cfg(feature = "postgres")]
+pub use self::database_url::{DatabaseUrl, DatabaseUrlError};
 
 /// The settings of a store.
 #[derive(Clone, Debug)]
@@ -57,6 +63,9 @@ pub enum Location {
     /// The store keeps its rows in a SQLite database, which is one file. Only one process at a time may use the file.
     #[cfg(feature = "sqlite")]
     Sqlite { path: PathBuf, durability: Durability },
+    /// The store keeps its rows in a schema of a PostgreSQL database. Only one process at a time may use the schema.
+    #[cfg(feature = "postgres")]
+    Postgres { url: DatabaseUrl },
 }
 
 /// The failures after which committed transactions are still in the database.

@@ -21,7 +21,6 @@ mod requests;
 mod row_ids;
 pub(super) mod schema;
 mod statement;
-pub(super) mod states;
 mod summary;
 mod thread;
 mod timeline;
@@ -43,7 +42,6 @@ use self::row_ids::RowIds;
 #[cfg(test)]
 pub(super) use self::statement::seen;
 use self::statement::{query, query_scalar};
-use self::states::sql;
 use crate::backend::{Cause, Failure, Left};
 use crate::begun::{self, Begun};
 use crate::clock::Now;
@@ -51,6 +49,8 @@ use crate::error::OpenError;
 use crate::operation::Outgoing;
 use crate::ops::{Kind, Op, Reply};
 use crate::share::Turns;
+pub(super) use crate::sql::states;
+use crate::sql::states::sql;
 use postback_wire::id::{NodeId, ReportId, RequestId};
 use postback_wire::time::{Clock, Timestamp};
 

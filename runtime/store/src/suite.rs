@@ -24,10 +24,18 @@ mod overview;
 mod owner;
 mod owners;
 mod parked;
+#[cfg(feature = "postgres")]
+mod pg_outages;
+#[cfg(feature = "postgres")]
+mod pg_plans;
 #[cfg(feature = "sqlite")]
 mod plans;
 mod progress;
 mod replay;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod restart;
+#[cfg(feature = "postgres")]
+mod server;
 mod settle;
 mod share;
 mod submit;
@@ -36,7 +44,10 @@ mod terms;
 mod tokens;
 mod upkeep;
 mod wakeups;
-mod world;
+pub(crate) mod world;
+
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+use self::{clock::restarted, parked::reopened};
 
 macro_rules! suite {
     ($($module:ident: $($case:ident),+;)+) => {
@@ -57,10 +68,59 @@ macro_rules! suite {
                 }
             )+)+
         }
-        /// Runs all cases of the suite on SQLite, one case after the other.
+        #[cfg(feature = "postgres")]
+        mod postgres {
+            $($(
+                #[tokio::test]
+                #[ignore = "needs PostgreSQL; run it with --include-ignored"]
+                async fn $case() {
+                    super::$module::$case(super::world::World::postgres()).await;
+                }
+            )+)+
+        }
+        /// Runs all these cases on SQLite, one case after the other.
         #[cfg(feature = "sqlite")]
         async fn all_on_sqlite() {
             $($(Box::pin($module::$case(world::World::sqlite())).await;)+)+
+        }
+        /// Runs all these cases on PostgreSQL, one case after the other.
+        #[cfg(feature = "postgres")]
+        async fn all_on_postgres() {
+            $($(Box::pin($module::$case(world::World::postgres())).await;)+)+
+        }
+    };
+}
+
+/// The same for the cases of those backends that keep their rows after the end of the process.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+macro_rules! suite_of_kept_rows {
+    ($($module:ident: $($case:ident),+;)+) => {
+        #[cfg(feature = "sqlite")]
+        mod kept_by_sqlite {
+            $($(
+                #[tokio::test]
+                async fn $case() {
+                    super::$module::$case(super::world::World::sqlite()).await;
+                }
+            )+)+
+        }
+        #[cfg(feature = "postgres")]
+        mod kept_by_postgres {
+            $($(
+                #[tokio::test]
+                #[ignore = "needs PostgreSQL; run it with --include-ignored"]
+                async fn $case() {
+                    super::$module::$case(super::world::World::postgres()).await;
+                }
+            )+)+
+        }
+        #[cfg(feature = "sqlite")]
+        async fn all_kept_by_sqlite() {
+            $($(Box::pin($module::$case(world::World::sqlite())).await;)+)+
+        }
+        #[cfg(feature = "postgres")]
+        async fn all_kept_by_postgres() {
+            $($(Box::pin($module::$case(world::World::postgres())).await;)+)+
         }
     };
 }
@@ -72,15 +132,33 @@ const ON_SQLITE_ALONE: &[fn()] = &[
     super::sqlite::schema::tests::a_file_of_version_1_is_brought_up_to_date,
     super::sqlite::upkeep::tests::a_log_that_a_reader_pins_is_copied_once_it_is_gone,
     super::sqlite::tests::the_outcome_of_a_commit_is_looked_up,
-    crash::rescue_limit_fails_poison_request,
-    crash::rescued_report_has_unknown_attempt,
     crash::only_what_had_begun_counts_the_death_of_its_process,
-    crash::suspects_are_run_one_by_one,
     durable::reader_pins_wal,
-    durable::delays_and_deadlines_survive_a_restart,
-    durable::what_can_never_be_written_leaves_nothing_behind,
     durable::room_is_given_back_after_a_purge,
 ];
+
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+suite_of_kept_rows! {
+    restart:
+        what_waits_is_counted_anew_at_a_start,
+        delays_and_deadlines_survive_a_restart,
+        what_can_never_be_written_leaves_nothing_behind,
+        rescue_limit_fails_poison_request,
+        rescued_report_has_unknown_attempt,
+        recovery_takes_up_all_however_many,
+        suspects_are_run_one_by_one,
+        nothing_is_pre_claimed_before_what_an_earlier_process_left,
+        a_text_with_nul_can_be_stored;
+    restarted:
+        with_the_clock_set_back,
+        after_the_clock_was_set_back_while_it_ran,
+        after_the_clock_was_set_forward_while_it_ran,
+        after_a_stop_of_an_hour;
+    reopened:
+        parked_and_held_reports_survive_a_restart;
+    overview:
+        a_page_reads_a_bounded_number_of_rows;
+}
 
 suite! {
     tokens:
@@ -244,6 +322,7 @@ suite! {
         own_claims_are_not_recovered;
     health:
         a_writer_that_panicked_is_reported,
+        a_store_that_was_taken_over_writes_nothing_more,
         a_store_that_was_closed_is_not_broken,
         a_writer_that_hangs_is_reported_until_it_goes_on,
         a_store_that_cannot_write_is_reported_until_it_can,

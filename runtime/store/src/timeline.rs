@@ -30,7 +30,7 @@ impl RunEnd {
         }
     }
 
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) fn parse(text: &str) -> Option<Self> {
         [Self::Failed, Self::PutBack, Self::Lost].into_iter().find(|end| end.as_str() == text)
     }

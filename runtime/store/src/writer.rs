@@ -79,11 +79,13 @@ pub(crate) struct Writer {
     /// Empty lists for the operations of the next batch. The lists are not dropped between two batches, so that their
     /// memory is used again.
     batch: Batch,
+    /// Whether another process has taken over the store, so that this writer must end.
+    lost: bool,
 }
 
 impl Writer {
     pub(crate) fn new(backend: Box<dyn Backend>, shared: Arc<Shared>) -> Self {
-        Self { backend, shared, later: VecDeque::new(), keys: HashSet::new(), batch: Batch::default() }
+        Self { backend, shared, later: VecDeque::new(), keys: HashSet::new(), batch: Batch::default(), lost: false }
     }
 
     /// Runs the writer: commits batches until the inbox is closed and empty.
@@ -100,6 +102,9 @@ impl Writer {
                 // Each row counts as its bytes plus 1 KiB, because a commit writes whole pages.
                 let written = batch.ops.iter().map(|op| op.bytes() + (op.rows() << 10)).sum::<usize>() + COMMIT;
                 self.commit(batch).await;
+                if self.lost {
+                    break;
+                }
                 self.shared.health.watching(self.backend.tidy()).await;
                 self.shared.look_for_room(written as u64).await;
                 self.try_to_write().await;
@@ -202,6 +207,14 @@ impl Writer {
                 }
                 Err(Failure::Permanent(cause)) => break Err(cause),
                 Err(Failure::Transient(cause)) => cause,
+                #[cfg(any(feature = "postgres", test))]
+                Err(Failure::Lost(cause)) => {
+                    tracing::error!(error = %cause, "the store writes nothing more: {cause}; start the program again");
+                    self.lost = true;
+                    let batch = std::mem::take(batch);
+                    self.fail(batch, &Error::Backend(cause));
+                    break Ok(Vec::new());
+                }
                 Err(Failure::Unknown { replies, cause }) => {
                     self.shared.health.failed(&*cause, largest(ops));
                     tracing::debug!(error = %cause, "the outcome of a commit is unknown; looking it up");

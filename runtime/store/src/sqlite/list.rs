@@ -1,5 +1,6 @@
 //! Reads lists of requests.
 
+use super::codec::request_state;
 use super::statement::{Row, query};
 use super::states::RequestState;
 use crate::list::{Cursor, LOOKED_AT, ListFilter, Listed, ListedStatus, Page};
@@ -49,7 +50,7 @@ fn last_looked_at(conn: &Connection, route: &str, owner: &str, before: i64) -> R
 }
 
 fn listed(row: &Row) -> Result<Listed, rusqlite::Error> {
-    let state = RequestState::read(row, 2)?;
+    let state = request_state(row, 2)?;
     let status = match state.status() {
         Some(status) => ListedStatus::Ended(status),
         None if state == RequestState::Queued => ListedStatus::Queued,

@@ -11,7 +11,8 @@ use http::HeaderMap;
 use tokio::sync::Semaphore;
 
 use super::codec::{
-    blob, extras_with_trace, headers_from_bytes, reason_from_text, registration_from_text, report_id, small, webhook_id,
+    blob, extras_with_trace, headers_from_bytes, reason_from_text, registration_from_text, report_id, report_state,
+    request_state, small, webhook_id,
 };
 use super::connect::READERS;
 use super::ops::TRUST;
@@ -64,7 +65,7 @@ fn request(conn: &Connection, id: &RequestId) -> Result<Option<RequestRecord>, r
                FROM request r LEFT JOIN outcome o ON o.seq = r.seq WHERE r.id = ?1";
     let row = query(sql).bind(id.as_str()).fetch_optional(conn)?;
     let Some(row) = row else { return Ok(None) };
-    let state = State::read(&row, 1)?;
+    let state = request_state(&row, 1)?;
     let state = match (state, state.status()) {
         (State::Queued, _) => RequestState::Queued,
         (_, None) => RequestState::Running,
@@ -81,7 +82,7 @@ fn cancel_view(conn: &Connection, id: &RequestId) -> Result<Option<CancelView>, 
                WHERE r.id = ?1";
     let row = query(sql).bind(id.as_str()).fetch_optional(conn)?;
     let Some(row) = row else { return Ok(None) };
-    let phase = match State::read(&row, 1)? {
+    let phase = match request_state(&row, 1)? {
         State::Queued => {
             let registration = row.try_get::<Option<&str>>(3)?.and_then(registration_from_text);
             let bytes = u64::try_from(row.try_get::<i64>(4)?).unwrap_or(0);
@@ -246,7 +247,7 @@ fn outcome(row: &Row, status: Status) -> Result<Outcome, rusqlite::Error> {
 }
 
 pub(super) fn delivery(row: &Row) -> Result<DeliveryRecord, rusqlite::Error> {
-    let stored = ReportState::read(row, 2)?;
+    let stored = report_state(row, 2)?;
     let state = stored.shown();
     let due = Timestamp::from_micros(row.try_get(4)?);
     let last = match row.try_get::<Option<i64>>(6)? {

@@ -7,7 +7,7 @@ use rusqlite::params;
 use serde::Serialize;
 
 use super::Batch;
-use super::codec::{blob, hex, json, own_from_columns, own_to_columns, report_id, small, webhook_id};
+use super::codec::{blob, hex, json, own_from_columns, own_to_columns, report_id, report_state, small, webhook_id};
 use super::statement::{Row, query, statement};
 use super::states::ReportState;
 use crate::operation::Outgoing;
@@ -92,7 +92,7 @@ pub(super) fn put_back<'a, K: Kind + 'a, T: Serialize>(
     let update = query(sql).bind(json(&list)?).bind(batch.now.due.micros());
     for row in update.fetch_all(batch.conn)? {
         if let Some(at) = by_id.get(&report_id(row.try_get(0)?)?) {
-            let state = ReportState::read(&row, 1)?;
+            let state = report_state(&row, 1)?;
             batch.answer::<K>(*at, answer(Some(state)));
         }
     }

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use rusqlite::Connection;
 
-use super::codec::{blob, extras_from_text, reason_from_text};
+use super::codec::{blob, extras_from_text, reason_from_text, request_state};
 use super::statement::{Row, query};
 use super::states::RequestState;
 use crate::summary::{AT_ONCE, EndSummary, Kept, Member, Stage, Summary};
@@ -20,7 +20,7 @@ pub(super) fn summary(conn: &Connection, id: &RequestId) -> Result<Option<Summar
                FROM request r LEFT JOIN outcome o ON o.seq = r.seq WHERE r.id = ?1";
     let row = query(sql).bind(id.as_str()).bind(number(AT_ONCE)).fetch_optional(conn)?;
     let Some(row) = row else { return Ok(None) };
-    let state = RequestState::read(&row, 1)?;
+    let state = request_state(&row, 1)?;
     let summary = match (state, state.status()) {
         (RequestState::Queued, _) => Stage::Queued,
         (_, None) => Stage::Running,

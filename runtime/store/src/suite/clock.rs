@@ -77,13 +77,11 @@ pub(super) async fn what_is_shown_is_the_wall_clock(world: World) {
     assert_eq!(store.purge(world.now(), 9).await.unwrap(), 2);
 }
 
-#[cfg(feature = "sqlite")]
-mod restarted {
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(super) mod restarted {
     use super::*;
 
-    #[tokio::test]
-    async fn with_the_clock_set_back() {
-        let world = World::sqlite();
+    pub(crate) async fn with_the_clock_set_back(world: World) {
         let store = world.open().await;
         retried(&world, &store).await;
         store.close().await;
@@ -91,23 +89,25 @@ mod restarted {
         assert_due_in_an_hour(&world, &world.open().await).await;
     }
 
-    #[tokio::test]
-    async fn after_the_clock_was_set_while_it_ran() {
-        for jump in [-DAY, DAY] {
-            let world = World::sqlite();
-            let store = world.open().await;
-            retried(&world, &store).await;
-            world.jump(jump);
-            // Every commit stores the times of both clocks, even the commit of a claim that returns no rows.
-            assert_eq!(store.claim_reports(1).await.unwrap().rows.len(), 0);
-            store.close().await;
-            assert_due_in_an_hour(&world, &world.open().await).await;
-        }
+    pub(crate) async fn after_the_clock_was_set_back_while_it_ran(world: World) {
+        after_a_jump(world, -DAY).await;
     }
 
-    #[tokio::test]
-    async fn after_a_stop_of_an_hour() {
-        let world = World::sqlite();
+    pub(crate) async fn after_the_clock_was_set_forward_while_it_ran(world: World) {
+        after_a_jump(world, DAY).await;
+    }
+
+    async fn after_a_jump(world: World, jump: i64) {
+        let store = world.open().await;
+        retried(&world, &store).await;
+        world.jump(jump);
+        // Every commit stores the times of both clocks, even the commit of a claim that returns no rows.
+        assert_eq!(store.claim_reports(1).await.unwrap().rows.len(), 0);
+        store.close().await;
+        assert_due_in_an_hour(&world, &world.open().await).await;
+    }
+
+    pub(crate) async fn after_a_stop_of_an_hour(world: World) {
         let store = world.open().await;
         retried(&world, &store).await;
         store.close().await;

@@ -1,16 +1,14 @@
 //! The state that a crash leaves, and how the next owner recovers.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use futures_util::future::join_all;
 use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::Semaphore;
 
 use super::world::{ROUTE, World, attach, current, delivering, id, running, submit};
-use crate::record::{ClaimedRequest, DeliveryState, Next, Registration, RequestState, Settled};
-use crate::{Cancelled, Load, Store};
+use crate::record::{Registration, RequestState, Settled};
+use crate::{Cancelled, Store};
 use postback_wire::report::{Ends, Outcome};
 use postback_wire::webhook::{Provenance, Webhook};
 
@@ -99,43 +97,6 @@ async fn accepted_rows_survive_a_crash() {
 }
 
 #[tokio::test]
-pub(super) async fn rescue_limit_fails_poison_request() {
-    let world = World::sqlite();
-    let webhook = Webhook::new("https://example.com/ended").unwrap().chosen_by(Some(Provenance::Operator));
-    let registration = Registration { webhooks: vec![webhook], on: Ends::FAILED, tells_reason: true };
-    let mut epochs = Vec::new();
-    for run in 1..=3 {
-        let store = world.open().await;
-        let recovered = store.recover(3).await.unwrap();
-        assert_eq!((recovered.requests, recovered.lost.len()), (usize::from(run > 1), 0));
-        if run == 1 {
-            submit(&store, world.request("poison")).await;
-        }
-        attach(&store);
-        let claimed = store.claim_requests(1).await.unwrap().rows.remove(0);
-        assert_eq!(claimed.crashes, run - 1);
-        epochs.push(claimed.claim.epoch);
-        // `forget` prevents the drop of the guard that `begin` returns. So for the store, the run has begun and never
-        // ends.
-        std::mem::forget(store.begin(&claimed.claim));
-        current(store.register(claimed.claim, registration.clone()).await);
-        // The store closes, as at the end of its process, while the request is claimed.
-        store.close().await;
-    }
-    let store = world.open().await;
-    let recovered = store.recover(3).await.unwrap();
-    assert_eq!((recovered.requests, recovered.lost.len()), (0, 1));
-    let lost = &recovered.lost[0];
-    assert_eq!((lost.crashes, lost.registration.as_deref()), (3, Some(&registration)));
-    epochs.push(lost.claim.epoch);
-    assert_eq!(epochs, [1, 2, 3, 4]);
-    attach(&store);
-    assert!(store.claim_requests(1).await.unwrap().rows.is_empty());
-    current(store.settle_request(lost.claim.clone(), world.done(), vec![]).await);
-    assert_eq!(store.recover(3).await.unwrap().requests, 0);
-}
-
-#[tokio::test]
 async fn a_cancelled_request_is_not_run_again_after_a_crash() {
     let world = World::sqlite();
     let webhook = Webhook::new("https://example.com/ended").unwrap().chosen_by(Some(Provenance::Operator));
@@ -181,45 +142,6 @@ async fn missing_node_row_is_dead() {
 }
 
 #[tokio::test]
-pub(super) async fn rescued_report_has_unknown_attempt() {
-    let world = World::sqlite();
-    let store = world.open().await;
-    let first = delivering(&store, world.report("x")).await;
-    store.close().await;
-    let store = world.open().await;
-    assert_eq!(store.recover(3).await.unwrap().reports, 1);
-    let record = store.deliveries("x").await.unwrap().remove(0);
-    assert_eq!((record.state, record.attempts), (DeliveryState::Pending, 1));
-    assert!(record.last.unwrap().error.unwrap().contains("unknown"));
-    let second = store.claim_reports(1).await.unwrap().rows.remove(0);
-    assert_eq!((second.claim.epoch, second.attempt), (2, 2));
-    let late = store.settle_report(first.claim, world.attempt(200), Next::Delivered).await.unwrap();
-    assert_eq!(late, Settled::Stale);
-    current(store.settle_report(second.claim, world.attempt(200), Next::Delivered).await);
-}
-
-#[tokio::test]
-async fn recovery_takes_up_all_however_many() {
-    let world = World::sqlite();
-    let store = world.open().await;
-    attach(&store);
-    let ids: Vec<String> = (0..1_200).map(|n| n.to_string()).collect();
-    join_all(ids.iter().map(|id| store.submit(world.request(id)))).await;
-    store.post_durably((0..1_200).map(|_| world.report("x")).collect()).await.unwrap();
-    assert_eq!(store.claim_requests(1_200).await.unwrap().rows.len(), 1_200);
-    assert_eq!(store.claim_reports(1_200).await.unwrap().rows.len(), 1_200);
-    store.close().await;
-    let store = world.open().await;
-    let recovered = store.recover(3).await.unwrap();
-    assert_eq!((recovered.requests, recovered.reports), (1_200, 1_200));
-    // The second recovery finds no claims, because the first recovery has recovered the claims of all earlier nodes.
-    let recovered = store.recover(3).await.unwrap();
-    assert_eq!((recovered.requests, recovered.reports), (0, 0));
-    assert_eq!(store.counts().await.unwrap().queued.get(ROUTE), Some(&1_200));
-    assert_eq!(store.claim_reports(2_000).await.unwrap().rows.len(), 1_200);
-}
-
-#[tokio::test]
 pub(super) async fn only_what_had_begun_counts_the_death_of_its_process() {
     let world = World::sqlite();
     let store = world.open().await;
@@ -255,48 +177,4 @@ pub(super) async fn only_what_had_begun_counts_the_death_of_its_process() {
     let recovered = store.recover(2).await.unwrap();
     assert_eq!((recovered.requests, recovered.lost.len()), (2, 1));
     assert_eq!((recovered.lost[0].claim.id.as_str(), recovered.lost[0].crashes), ("ran", 2));
-}
-
-#[tokio::test]
-pub(super) async fn suspects_are_run_one_by_one() {
-    let world = World::sqlite();
-    let store = world.open().await;
-    attach(&store);
-    for name in ["1", "2", "3"] {
-        running(&world, &store, name).await;
-    }
-    store.close().await;
-    let store = world.open().await;
-    store.recover(3).await.unwrap();
-    world.advance(Duration::from_secs(1));
-    attach(&store);
-    for name in ["4", "5"] {
-        submit(&store, world.request(name)).await;
-    }
-    let ids = |rows: &[ClaimedRequest]| rows.iter().map(|row| row.claim.id.as_str().to_owned()).collect::<Vec<_>>();
-    let first = store.claim_requests_beside(2, |_| Load::default(), true).await.unwrap();
-    assert_eq!((ids(&first.rows), first.next_due), (vec!["1".to_owned(), "4".to_owned()], Some(world.now())));
-    // A suspect is a request that ran when its process died. While one suspect runs, a claim returns no other suspect,
-    // and `next_due` ignores the other suspects.
-    let second = store.claim_requests_beside(5, |_| Load::default(), false).await.unwrap();
-    assert_eq!((ids(&second.rows), second.next_due), (vec!["5".to_owned()], None));
-    let third = store.claim_requests_beside(5, |_| Load::default(), true).await.unwrap();
-    assert_eq!((ids(&third.rows), third.next_due), (vec!["2".to_owned()], None));
-    let last = store.claim_requests_beside(5, |_| Load::default(), true).await.unwrap();
-    assert_eq!(ids(&last.rows), ["3"]);
-}
-
-#[tokio::test]
-async fn nothing_is_pre_claimed_before_what_an_earlier_process_left() {
-    let world = World::sqlite();
-    let store = world.open().await;
-    running(&world, &store, "old").await;
-    store.close().await;
-    let store = world.open().await;
-    store.recover(3).await.unwrap();
-    let mut held = store.attach_requests(vec![ROUTE.into()], Arc::new(Semaphore::new(5)));
-    submit(&store, world.request("new")).await;
-    assert!(held.recv().now_or_never().is_none());
-    let rows = store.claim_requests(5).await.unwrap().rows;
-    assert_eq!(rows.iter().map(|row| row.claim.id.as_str()).collect::<Vec<_>>(), ["old", "new"]);
 }

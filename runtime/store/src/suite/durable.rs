@@ -3,24 +3,20 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use metrics_util::CompositeKey;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshot};
 use sqlx::{Connection as _, SqliteConnection};
 
 use super::world::{World, attach, current, id, running, submit};
-use crate::record::{Owner, RequestState};
-use crate::terms::Terms;
+use crate::record::RequestState;
 use crate::{Durability, Error, Location, OpenError, Store};
 use postback_wire::id::NodeId;
 use postback_wire::names::metric;
 
 fn path(world: &World) -> &Path {
-    match &world.options.place {
-        Location::Sqlite { path, .. } => path,
-        Location::Memory { .. } => panic!("a case for files"),
-    }
+    let Location::Sqlite { path, .. } = &world.options.place else { panic!("a case for files") };
+    path
 }
 
 async fn shell(path: &Path) -> SqliteConnection {
@@ -52,39 +48,6 @@ async fn everything_is_there_after_a_restart() {
     attach(&store);
     let rows = store.claim_requests(5).await.unwrap().rows;
     assert_eq!(rows.iter().map(|row| row.claim.id.as_str()).collect::<Vec<_>>(), ["settled", "new"]);
-}
-
-#[tokio::test]
-async fn what_waits_is_counted_anew_at_a_start() {
-    let mut world = World::sqlite();
-    world.options.max_queued = 2;
-    let store = world.open().await;
-    let of = |id: &str, bytes: usize| crate::NewRequest { body: vec![7; bytes].into(), ..world.request(id) };
-    let mut headers = http::HeaderMap::new();
-    headers.append("accept", "a".parse().unwrap());
-    headers.append("accept", "b".parse().unwrap());
-    submit(&store, crate::NewRequest { headers, ..of("runs", 1_000) }).await;
-    attach(&store);
-    assert_eq!(store.claim_requests(1).await.unwrap().rows.len(), 1);
-    let settled = running(&world, &store, "settled").await;
-    current(store.settle_request(settled.claim, world.done(), vec![]).await);
-    submit(&store, of("waits", 10)).await;
-    assert_eq!(store.backlog().count().rows, 1);
-    store.close().await;
-    let store = world.open().await;
-    assert_eq!(store.backlog().count().rows, 2);
-    assert!(matches!(store.submit(of("x", 0)).await, Err(Error::Refused(_))));
-    // `recover(1)` allows one crash for each request. The request that ran in the earlier process has crashed once, so
-    // it is lost.
-    let lost = store.recover(1).await.unwrap().lost;
-    assert_eq!(lost.len(), 1);
-    assert_eq!(store.backlog().count().rows, 1);
-    current(store.put_back_request(lost[0].claim.clone()).await);
-    assert_eq!(store.backlog().count().rows, 2);
-    attach(&store);
-    let rows = store.claim_requests(9).await.unwrap().rows;
-    assert_eq!(rows.len(), 2);
-    assert_eq!(store.backlog().count(), crate::backlog::Count::default());
 }
 
 #[tokio::test]
@@ -209,35 +172,6 @@ async fn the_log_is_copied_into_the_file() {
 }
 
 #[tokio::test]
-pub(super) async fn delays_and_deadlines_survive_a_restart() {
-    let world = World::sqlite();
-    let minute = Duration::from_mins(1);
-    let store = world.open().await;
-    let terms = Terms {
-        run_at: Some(world.now().saturating_add(minute)),
-        timeout: Some(minute),
-        priority: 7,
-        ..Terms::default()
-    };
-    let owner = Owner::from("a");
-    submit(&store, crate::NewRequest { terms, owner: owner.clone(), ..world.request("later") }).await;
-    let terms = Terms { deadline: Some(world.now().saturating_add(2 * minute)), ..Terms::default() };
-    submit(&store, crate::NewRequest { terms, ..world.request("until") }).await;
-    store.close().await;
-    world.advance(minute / 2);
-    let store = world.open().await;
-    attach(&store);
-    let expired = store.claim_expired(9).await.unwrap();
-    assert_eq!((expired.rows.len(), expired.next_due.is_some()), (0, true));
-    let batch = store.claim_requests(9).await.unwrap();
-    assert_eq!(batch.rows.iter().map(|row| row.claim.id.as_str()).collect::<Vec<_>>(), ["until"]);
-    let due = batch.next_due.unwrap();
-    world.advance(due.since(world.now()));
-    let row = store.claim_requests(9).await.unwrap().rows.remove(0);
-    assert_eq!((row.terms.timeout, row.terms.priority, row.owner), (Some(minute), 7, owner));
-}
-
-#[tokio::test]
 pub(super) async fn reader_pins_wal() {
     let metrics = DebuggingRecorder::new();
     // A metrics recorder for the current thread is enough, because the whole test runs on this thread.
@@ -274,20 +208,6 @@ pub(super) async fn reader_pins_wal() {
     store.barrier().await.unwrap();
     assert!(log() < 16 << 20, "{}", log());
     drop(recorded);
-}
-
-#[tokio::test]
-pub(super) async fn what_can_never_be_written_leaves_nothing_behind() {
-    let world = World::sqlite();
-    let store = world.open().await;
-    let (first, other) = (world.report("first"), world.report("other"));
-    store.post_durably(vec![first.clone()]).await.unwrap();
-    // The report `other` is new, but the report `first` has an id that is already in the store. So the store must write
-    // neither of the two reports.
-    assert!(store.post_durably(vec![other, first]).await.is_err());
-    assert!(store.deliveries("other").await.unwrap().is_empty());
-    store.post_durably(vec![world.report("next")]).await.unwrap();
-    assert_eq!(store.counts().await.unwrap().undelivered, 2);
 }
 
 #[tokio::test]

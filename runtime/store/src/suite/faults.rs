@@ -21,6 +21,8 @@ pub(super) enum Fault {
     UnknownWritten,
     /// The backend does not write the batch, and returns an error that does not say whether the batch was written.
     UnknownLost,
+    /// Another process has taken over the store, so the backend never writes again.
+    TakenOver,
 }
 
 type Bad = fn(&Op) -> bool;
@@ -145,6 +147,7 @@ impl Backend for Faulty {
             let fault = self.faults.script.lock().unwrap().pop_front();
             match fault {
                 Some(Fault::Transient) => return (ops, Err(Failure::Transient(cause()))),
+                Some(Fault::TakenOver) => return (ops, Err(Failure::Lost(cause()))),
                 Some(Fault::UnknownLost) => {
                     self.written = false;
                     return (ops, Err(Failure::Unknown { replies: Vec::new(), cause: cause() }));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
+use super::faults::Fault;
 use super::world::{World, attach, submit};
 use crate::Error;
 use crate::error::Bound;
@@ -30,6 +31,16 @@ pub(super) async fn a_writer_that_panicked_is_reported(world: World) {
     assert!(matches!(store.submit(world.request("r")).await, Err(Error::Closed)));
     assert_eq!(store.broken().await, Trouble::Ended);
     assert_eq!(store.trouble(), Some(Trouble::Ended));
+}
+
+pub(super) async fn a_store_that_was_taken_over_writes_nothing_more(world: World) {
+    let (store, faults) = world.open_faulty().await;
+    submit(&store, world.request("before")).await;
+    faults.next(Fault::TakenOver);
+    assert!(matches!(store.submit(world.request("r")).await, Err(Error::Backend(_))));
+    assert_eq!(store.broken().await, Trouble::Ended);
+    assert!(matches!(store.submit(world.request("later")).await, Err(Error::Closed)));
+    assert_eq!(faults.sizes().len(), 1);
 }
 
 pub(super) async fn a_store_that_was_closed_is_not_broken(world: World) {

@@ -292,10 +292,8 @@ pub(super) async fn the_feed_tells_each_change_and_what_was_missed(world: World)
 }
 
 /// A filter that selects nothing reads a bounded number of rows for each page, and gets to the end by pages.
-#[cfg(feature = "sqlite")]
-#[tokio::test]
-async fn a_page_reads_a_bounded_number_of_rows() {
-    let world = World::sqlite();
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(super) async fn a_page_reads_a_bounded_number_of_rows(world: World) {
     let store = world.open().await;
     let rows = 25_000;
     let all = (0..rows).map(|n| store.submit(world.request(&format!("r{n}"))));

@@ -354,13 +354,11 @@ pub(super) async fn nobody_waits_for_the_first_attempt_of_a_held_report(world: W
 }
 
 /// Tests that close a store and open it again.
-#[cfg(feature = "sqlite")]
-mod reopened {
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(super) mod reopened {
     use super::*;
 
-    #[tokio::test]
-    async fn parked_and_held_reports_survive_a_restart() {
-        let world = World::sqlite();
+    pub(crate) async fn parked_and_held_reports_survive_a_restart(world: World) {
         let store = world.open().await;
         park(&store, vec![report(&world, "https://a.example/"), report(&world, "https://b.example/")]).await;
         disable(&world, &store, "https://c.example/").await;

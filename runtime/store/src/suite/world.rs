@@ -41,6 +41,19 @@ impl World {
         Self::of(|dir| Location::Sqlite { path: dir.join("store.db"), durability })
     }
 
+    /// A world with a schema of its own in a server that all tests of this process share.
+    #[cfg(feature = "postgres")]
+    pub(super) fn postgres() -> Self {
+        Self::of(|_| Location::Postgres { url: new_schema() })
+    }
+
+    /// Returns the URL of the database of this world.
+    #[cfg(feature = "postgres")]
+    pub(super) fn database(&self) -> &crate::DatabaseUrl {
+        let Location::Postgres { url } = &self.options.place else { panic!("a case for PostgreSQL") };
+        url
+    }
+
     fn of(place: impl FnOnce(&std::path::Path) -> Location) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = Options { queue: 50_000, queue_bytes: 1 << 28, ..Options::at(place(dir.path())) };
@@ -78,7 +91,10 @@ impl World {
 
     /// Opens a store with a faulty backend. The backend fails or waits as the test requests through the returned
     /// `Faults`.
-    #[cfg_attr(not(feature = "sqlite"), expect(clippy::unused_async, reason = "memory has nothing to wait for"))]
+    #[cfg_attr(
+        not(any(feature = "sqlite", feature = "postgres")),
+        expect(clippy::unused_async, reason = "memory has nothing to wait for")
+    )]
     pub(super) async fn open_faulty(&self) -> (Store, Arc<Faults>) {
         let (opened, quotas) = match &self.options.place {
             Location::Memory { reports, bytes, kept } => {
@@ -89,6 +105,10 @@ impl World {
             Location::Sqlite { path, durability } => {
                 let node = NodeId::generate();
                 (crate::sqlite::open(path, *durability, false, node, &self.clock()).await.unwrap(), None)
+            }
+            #[cfg(feature = "postgres")]
+            Location::Postgres { url } => {
+                (crate::postgres::open(url, NodeId::generate(), &self.clock()).await.unwrap(), None)
             }
         };
         let faults = Arc::new(Faults::default());
@@ -119,6 +139,19 @@ impl World {
             response: Bytes::from_static(b"ok"),
         }
     }
+}
+
+/// Returns the URL of a new schema in a PostgreSQL server that all tests of this process share.
+#[cfg(feature = "postgres")]
+pub(crate) fn new_schema() -> crate::DatabaseUrl {
+    use std::sync::LazyLock;
+    use std::sync::atomic::AtomicU32;
+
+    use super::server::Server;
+
+    static SERVER: LazyLock<Server> = LazyLock::new(|| Server::start().unwrap());
+    static SCHEMAS: AtomicU32 = AtomicU32::new(0);
+    SERVER.url(&format!("schema_{}", SCHEMAS.fetch_add(1, Ordering::SeqCst))).parse().unwrap()
 }
 
 /// Attaches the route to the store, but with a semaphore that has no permits. So the store pre-claims no request, and

@@ -3,9 +3,9 @@
 use super::Apply;
 use crate::ops::{Replay, Replayed};
 use crate::sqlite::Batch;
-use crate::sqlite::codec::report_id;
+use crate::sqlite::codec::{report_id, report_state};
 use crate::sqlite::statement::query;
-use crate::sqlite::states::{ReportState, sql};
+use crate::sqlite::states::sql;
 use postback_wire::id::ReportId;
 use postback_wire::webhook::Target;
 
@@ -24,7 +24,7 @@ fn replay(batch: &mut Batch<'_>, op: &Replay) -> Result<Replayed, rusqlite::Erro
         "SELECT r.seq, r.state, b.url FROM report AS r LEFT JOIN report_body AS b ON b.seq = r.seq WHERE r.id = ?1";
     let row = query(sql).bind(&op.delivery.as_bytes()[..]).fetch_optional(batch.conn)?;
     let Some(row) = row else { return Ok(Replayed::Unknown) };
-    if !ReportState::read(&row, 1)?.is_over() {
+    if !report_state(&row, 1)?.is_over() {
         return Ok(Replayed::NotOver);
     }
     let Some(url) = row.try_get::<Option<String>>(2)? else { return Ok(Replayed::NoBody) };

@@ -6,7 +6,7 @@ use crate::overview::{
     DeliveryDetail, DeliveryFilter, DeliveryLine, DeliveryStatus, MOST_ATTEMPTS, MOST_COUNTED, Page, took,
 };
 use crate::record::Attempt;
-use crate::sqlite::codec::{blob, small};
+use crate::sqlite::codec::{blob, report_state, small};
 use crate::sqlite::read::delivery;
 use crate::sqlite::statement::{Row, query, query_scalar};
 use crate::sqlite::states::{ReportState, sql};
@@ -125,7 +125,7 @@ fn codes(status: DeliveryStatus) -> (i64, i64) {
 
 /// Reads a line. The first columns are those of [`delivery`]. Then come `seq, subject, created, finished`.
 fn line(row: &Row) -> Result<DeliveryLine, rusqlite::Error> {
-    let status = match ReportState::read(row, 2)? {
+    let status = match report_state(row, 2)? {
         ReportState::Held => DeliveryStatus::Held,
         ReportState::Parked => DeliveryStatus::Parked,
         ReportState::Pending => DeliveryStatus::Pending,

@@ -5,7 +5,7 @@ use crate::overview::{
     EXCERPT, Excerpt, Original, Page, RequestDetail, RequestFilter, RequestLine, RequestStatus, took,
 };
 use crate::sqlite::codec::{
-    blob, extras_with_trace, headers_from_bytes, reason_from_text, registration_from_text, small,
+    blob, extras_with_trace, headers_from_bytes, reason_from_text, registration_from_text, request_state, small,
 };
 use crate::sqlite::statement::{Row, query, query_scalar};
 use crate::sqlite::states::{RequestState, sql};
@@ -133,7 +133,7 @@ pub(super) fn original(conn: &Connection, id: &RequestId) -> Result<Option<Origi
     let headers = row.try_get::<Option<&[u8]>>(2)?.map(headers_from_bytes).unwrap_or_default();
     Ok(Some(Original {
         route: row.try_get(0)?,
-        status: status_of(RequestState::read(&row, 1)?),
+        status: status_of(request_state(&row, 1)?),
         owner: row.try_get::<&str>(5)?.into(),
         terms: terms(&row, 6)?,
         body,
@@ -160,7 +160,7 @@ fn terms(row: &Row, column: usize) -> Result<Terms, rusqlite::Error> {
 }
 
 fn line(row: &Row) -> Result<RequestLine, rusqlite::Error> {
-    let state = RequestState::read(row, 3)?;
+    let state = request_state(row, 3)?;
     let time = |column| row.try_get::<Option<i64>>(column).map(|time| time.map(Timestamp::from_micros));
     let reason = row.try_get::<Option<&str>>(10)?.map(reason_from_text).transpose()?;
     Ok(RequestLine {

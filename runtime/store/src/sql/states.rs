@@ -1,11 +1,10 @@
 //! The states of requests and reports: how a row stores them, and how a statement names them.
 //!
 //! Only this file writes states as numbers, apart from the old versions of the schema, which never change. A statement
-//! has to contain the number itself instead of a parameter, because otherwise SQLite does not use the partial indexes.
+//! has to contain the number itself instead of a parameter, because otherwise a database does not use the partial indexes.
 //! So [`sql!`] replaces the names at compile time.
 
-use super::codec::misread;
-use super::statement::Row;
+use super::codec::{Unconverted, misread};
 use crate::record::{DeliveryState, Next};
 use postback_wire::report::Status;
 
@@ -17,20 +16,20 @@ macro_rules! states {
         $(
             $(#[$doc])*
             #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-            pub(super) enum $states {
+            pub(crate) enum $states {
                 $($(#[$about])* $state = $code,)+
             }
 
             impl $states {
-                /// Reads the state from this column.
-                pub(super) fn read(row: &Row, column: usize) -> Result<Self, rusqlite::Error> {
-                    match row.try_get::<i64>(column)? {
+                /// Returns the state with this code.
+                pub(crate) fn of(code: i64) -> Result<Self, Unconverted> {
+                    match code {
                         $($code => Ok(Self::$state),)+
                         _ => Err(misread($unknown)),
                     }
                 }
 
-                pub(super) fn code(self) -> i64 {
+                pub(crate) fn code(self) -> i64 {
                     match self {
                         $(Self::$state => $code,)+
                     }
@@ -79,16 +78,16 @@ states! {
 macro_rules! sql {
     ($($text:tt)+) => {{
         const TEXT: &str = concat!($($text)+);
-        const SPELLED: ([u8; TEXT.len()], usize) = $crate::sqlite::states::spell(TEXT);
-        const SQL: &str = $crate::sqlite::states::first(&SPELLED.0, SPELLED.1);
+        const SPELLED: ([u8; TEXT.len()], usize) = $crate::sql::states::spell(TEXT);
+        const SQL: &str = $crate::sql::states::first(&SPELLED.0, SPELLED.1);
         SQL
     }};
 }
-pub(super) use sql;
+pub(crate) use sql;
 
 /// Replaces the names of states in a text by the codes of the states. Returns the new text and its length. The new text
 /// fits into `N` bytes, because a code is never longer than the name that it replaces.
-pub(super) const fn spell<const N: usize>(text: &str) -> ([u8; N], usize) {
+pub(crate) const fn spell<const N: usize>(text: &str) -> ([u8; N], usize) {
     let text = text.as_bytes();
     let (mut spelled, mut len) = ([0; N], 0);
     let mut at = 0;
@@ -132,7 +131,7 @@ const fn named(text: &[u8], at: usize) -> (usize, &'static [u8]) {
 
 /// Returns the first `len` bytes as a text.
 #[expect(clippy::panic, reason = "only constants call it: a wrong text is an error of the compiler")]
-pub(super) const fn first(bytes: &[u8], len: usize) -> &str {
+pub(crate) const fn first(bytes: &[u8], len: usize) -> &str {
     match str::from_utf8(bytes.split_at(len).0) {
         Ok(text) => text,
         Err(_) => panic!("a statement is not UTF-8"),
@@ -152,12 +151,12 @@ impl RequestState {
     /// `Status` may get more variants.
     const ENDED: [Self; 3] = [Self::Completed, Self::Failed, Self::Cancelled];
 
-    pub(super) fn ended(status: Status) -> Self {
+    pub(crate) fn ended(status: Status) -> Self {
         Self::ENDED.into_iter().find(|state| state.status() == Some(status)).unwrap_or(Self::Failed)
     }
 
     /// Returns how the request ended. `None`: the request waits or runs.
-    pub(super) fn status(self) -> Option<Status> {
+    pub(crate) fn status(self) -> Option<Status> {
         match self {
             Self::Queued | Self::Running => None,
             Self::Completed => Some(Status::Completed),
@@ -169,7 +168,7 @@ impl RequestState {
 
 impl ReportState {
     /// Returns the state of a report after an attempt.
-    pub(super) fn after(next: Next) -> Self {
+    pub(crate) fn after(next: Next) -> Self {
         match next {
             Next::RetryAt(_) => Self::Pending,
             Next::Delivered | Next::DeliveredLast => Self::Delivered,
@@ -179,7 +178,7 @@ impl ReportState {
         }
     }
 
-    pub(super) fn is_over(self) -> bool {
+    pub(crate) fn is_over(self) -> bool {
         match self {
             Self::Held | Self::Parked | Self::Pending | Self::Delivering => false,
             Self::Delivered | Self::Dead | Self::Refused | Self::Gone => true,
@@ -187,7 +186,7 @@ impl ReportState {
     }
 
     /// Returns the state that the store shows to callers. The store shows a parked or held report as pending.
-    pub(super) fn shown(self) -> DeliveryState {
+    pub(crate) fn shown(self) -> DeliveryState {
         match self {
             Self::Held | Self::Parked | Self::Pending => DeliveryState::Pending,
             Self::Delivering => DeliveryState::Delivering,

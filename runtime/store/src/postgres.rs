@@ -1,0 +1,356 @@
+//! The backend that stores rows in a PostgreSQL database, in a schema of its own. One process at a time uses the schema:
+//! see [`owner`].
+//!
+//! Only the writer task uses the writing connection, and it never drops a call to the server before the call is
+//! complete, except for a call that takes too long. After an error the connection is closed, and a new one is opened.
+//!
+//! A transaction whose outcome is unknown may still be under way on the server. Each transaction changes the row of this
+//! process in the table `node`. So the next transaction waits until the outcome is known, and `commits` in this row
+//! tells it.
+
+mod codec;
+mod connect;
+mod failure;
+mod idempotency;
+mod list;
+mod ops;
+mod overview;
+mod owner;
+mod progress;
+mod read;
+mod reports;
+mod requests;
+mod schema;
+mod statement;
+mod summary;
+mod timeline;
+mod tokens;
+mod waiting;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use sqlx::postgres::{PgConnection, PgPool};
+
+use self::connect::{Connector, ServerProcess, Session};
+use self::failure::{explained, is_permanent, within};
+use self::owner::{NotOwner, Owner};
+#[cfg(test)]
+pub(super) use self::statement::seen;
+use self::statement::{query, query_scalar};
+use crate::backend::{Applied, Backend, Cause, Failure, Left, Opened};
+use crate::clock::Now;
+use crate::error::OpenError;
+use crate::operation::Outgoing;
+use crate::ops::{Kind, Op, Reply};
+use crate::options::DatabaseUrl;
+use crate::share::Turns;
+use postback_wire::id::NodeId;
+use postback_wire::time::{Clock, Timestamp};
+
+/// The longest time that one batch takes. Each statement has a shorter limit on the server, so the server answers before
+/// this time is over, unless the network is interrupted.
+const BATCH: Duration = Duration::from_mins(2);
+/// The longest time that the start takes, without a change of the schema.
+const START: Duration = Duration::from_mins(1);
+/// How many rows of earlier processes the table `node` keeps.
+const NODES: i64 = 1_000;
+
+/// Opens the store in this database, and creates its tables if they do not exist.
+pub(crate) async fn open(url: &DatabaseUrl, node: NodeId, clock: &Clock) -> Result<Opened, OpenError> {
+    let (backend, left) = start(url, node, clock).await?;
+    let reader = Arc::new(read::Rows::new(backend.pool.clone()));
+    // It is not recorded which runs have begun: see `recover`.
+    Ok(Opened { backend: Box::new(backend), reader, left, begun: None })
+}
+
+async fn start(url: &DatabaseUrl, node: NodeId, clock: &Clock) -> Result<(Postgres, Left), OpenError> {
+    let failed = |error: sqlx::Error| OpenError::Database { at: url.to_string(), source: explained(error) };
+    let connector = Connector::new(url).map_err(failed)?;
+    let owner = Owner::take(&connector).await.map_err(|error| match error {
+        NotOwner::Other(by) => OpenError::DatabaseInUse { at: url.to_string(), by },
+        NotOwner::Failed(error) => failed(error),
+    })?;
+    let Session { mut conn, process } = connector.write(None).await.map_err(failed)?;
+    schema::prepare(&mut conn, connector.schema()).await.map_err(|refused| refused.into_error(connector.shown()))?;
+    let started = within(START, async {
+        let start = Start::load(&mut conn, node, clock.now()).await?;
+        Ok((start, read::left(&mut conn).await?))
+    });
+    let (start, left) = started.await.map_err(failed)?;
+    let pool = connector.read();
+    let session = Some(Session { conn, process });
+    let backend = Postgres { connector, session, before: None, pool, start, turns: Turns::default(), owner };
+    Ok((backend, left))
+}
+
+struct Postgres {
+    connector: Connector,
+    /// The connection that writes. `None`: the next write must open a new connection.
+    session: Option<Session>,
+    /// The server's process of a connection that was closed after an error.
+    before: Option<ServerProcess>,
+    pool: PgPool,
+    start: Start,
+    /// Whose turn it was last, among the routes and their owners.
+    turns: Turns,
+    /// The owner holds the lock on the schema. It is the last field, so that the lock is released last.
+    owner: Owner,
+}
+
+/// Numbers of this process.
+struct Start {
+    /// The number of the row of this process in the table `node`.
+    node: i64,
+    /// The number of batches that this process has committed. If the outcome of a commit is unknown, the store compares
+    /// this number with the number in the database.
+    commits: i64,
+}
+
+impl Start {
+    /// Writes the row of this process, and marks the rows of all other processes as over. If such a process still runs,
+    /// it cannot commit anything after that.
+    async fn load(conn: &mut PgConnection, node: NodeId, now: Timestamp) -> Result<Self, sqlx::Error> {
+        sqlx::raw_sql("BEGIN").execute(&mut *conn).await?;
+        let sql = "UPDATE node SET is_over = true WHERE NOT is_over";
+        query(sql).execute(&mut *conn).await?;
+        let sql = "INSERT INTO node (id, started) VALUES ($1, $2) RETURNING seq";
+        let node = query_scalar(sql).bind(node.to_string()).bind(now.micros()).fetch_one(&mut *conn).await?;
+        query("DELETE FROM node WHERE seq < $1").bind(node - NODES).execute(&mut *conn).await?;
+        sqlx::raw_sql("COMMIT").execute(conn).await?;
+        Ok(Self { node, commits: 0 })
+    }
+}
+
+/// One transaction: the operations, their answers, and the data that the operations need.
+struct Batch<'a> {
+    conn: &'a mut PgConnection,
+    start: &'a Start,
+    turns: &'a mut Turns,
+    ops: &'a [Op],
+    /// The answers, in the order of the operations.
+    replies: Vec<Option<Reply>>,
+    /// The reports that the operations write. Each report has the index of its operation. One statement writes all
+    /// reports.
+    outgoing: Vec<(usize, &'a Outgoing)>,
+    now: Now,
+}
+
+impl<'a> Batch<'a> {
+    /// Returns the operations of one kind. Each operation has its index in the batch.
+    fn of<K: Kind + 'a>(&self) -> impl Iterator<Item = (usize, &'a K)> + use<'a, K> {
+        self.ops.iter().enumerate().filter_map(|(at, op)| Some((at, K::of(op)?)))
+    }
+
+    /// Sets the answer to the operation with this index. A later answer replaces an earlier answer.
+    fn answer<K: Kind>(&mut self, at: usize, answer: K::Answer) {
+        if let Some(reply) = self.replies.get_mut(at) {
+            *reply = Some(K::reply(answer));
+        }
+    }
+}
+
+/// The process may write nothing more: another process has taken over the store.
+#[derive(Debug, thiserror::Error)]
+#[error("another process has taken over the store, because this process had lost its lock on the database")]
+struct TakenOver;
+
+fn transient(error: sqlx::Error) -> Failure {
+    Failure::Transient(explained(error).into())
+}
+
+impl Postgres {
+    async fn apply(&mut self, ops: &[Op], now: Now) -> Result<Vec<Reply>, Failure> {
+        let mut session = self.session().await?;
+        // After this line, `self.session` is empty until the state of the transaction is known. Then the connection is
+        // stored in `self.session` again.
+        let written = match within(BATCH, begin(&mut session.conn, &self.start, now)).await {
+            Ok(true) => within(BATCH, self.write(&mut session.conn, ops, now)).await,
+            Ok(false) => return Err(Failure::Lost(Arc::new(TakenOver))),
+            Err(error) => {
+                self.discard(session);
+                return Err(transient(error));
+            }
+        };
+        match written {
+            Ok(replies) => match within(BATCH, sqlx::raw_sql("COMMIT").execute(&mut session.conn)).await {
+                Ok(_) => {
+                    self.session = Some(session);
+                    self.start.commits += 1;
+                    Ok(replies)
+                }
+                Err(error) => {
+                    self.discard(session);
+                    Err(Failure::Unknown { replies, cause: explained(error).into() })
+                }
+            },
+            Err(error) if is_permanent(&error) => {
+                match within(BATCH, sqlx::raw_sql("ROLLBACK").execute(&mut session.conn)).await {
+                    Ok(_) => self.session = Some(session),
+                    Err(_) => self.discard(session),
+                }
+                Err(Failure::Permanent(Arc::new(error)))
+            }
+            Err(error) => {
+                self.discard(session);
+                Err(transient(error))
+            }
+        }
+    }
+
+    /// Returns the connection that writes, after a check of the lock. Opens a new connection if there is none.
+    async fn session(&mut self) -> Result<Session, Failure> {
+        match self.owner.look(&self.connector).await {
+            Ok(()) => {}
+            Err(NotOwner::Failed(error)) => return Err(transient(error)),
+            Err(NotOwner::Other(by)) => {
+                let mut conn = self.connector.connect().await.map_err(transient)?;
+                return Err(match within(START, owner::is_over(&mut conn, self.start.node)).await {
+                    Ok(true) => Failure::Lost(Arc::new(TakenOver)),
+                    Ok(false) => Failure::Transient(Arc::new(std::io::Error::other(format!(
+                        "this process has lost its lock on the database, and the lock is held by {by}"
+                    )))),
+                    Err(error) => transient(error),
+                });
+            }
+        }
+        match self.session.take() {
+            Some(session) => Ok(session),
+            None => self.connector.write(self.before).await.map_err(transient),
+        }
+    }
+
+    /// Closes a connection that must not be used again.
+    fn discard(&mut self, Session { conn, process }: Session) {
+        drop(conn);
+        self.before = Some(process);
+        self.owner.doubt();
+    }
+
+    /// Applies the operations in the transaction that is open on this connection.
+    async fn write(&mut self, conn: &mut PgConnection, ops: &[Op], now: Now) -> Result<Vec<Reply>, sqlx::Error> {
+        let mut batch = Batch {
+            conn,
+            start: &self.start,
+            turns: &mut self.turns,
+            ops,
+            replies: ops.iter().map(|_| None).collect(),
+            outgoing: Vec::new(),
+            now,
+        };
+        batch.apply().await?;
+        // Invariant: every operation has an answer, because every kind of operation sets the answers of its operations.
+        debug_assert!(batch.replies.iter().all(Option::is_some), "an operation has no answer");
+        Ok(batch.replies.into_iter().flatten().collect())
+    }
+
+    /// Returns whether the last batch was committed. If its transaction is still under way, waits for its end.
+    async fn committed(&mut self) -> Result<bool, sqlx::Error> {
+        let mut session = match self.session.take() {
+            Some(session) => session,
+            None => self.connector.write(self.before).await?,
+        };
+        let sql = "SELECT commits FROM node WHERE seq = $1 FOR UPDATE";
+        let commits = query_scalar::<i64>(sql).bind(self.start.node).fetch_optional(&mut session.conn);
+        match within(BATCH, commits).await {
+            Ok(commits) => {
+                self.session = Some(session);
+                // If the row of this process is gone, another process has taken over. The next batch finds that out.
+                let committed = commits.is_some_and(|commits| commits > self.start.commits);
+                self.start.commits = commits.unwrap_or(self.start.commits);
+                Ok(committed)
+            }
+            Err(error) => {
+                self.discard(session);
+                Err(error)
+            }
+        }
+    }
+
+    async fn try_to_write(&mut self, bytes: usize) -> Result<(), Failure> {
+        let mut session = self.session().await?;
+        let written = within(BATCH, async {
+            sqlx::raw_sql("BEGIN").execute(&mut session.conn).await?;
+            query("INSERT INTO probe (bytes) VALUES ($1)").bind(vec![0_u8; bytes]).execute(&mut session.conn).await?;
+            query("DELETE FROM probe").execute(&mut session.conn).await?;
+            sqlx::raw_sql("COMMIT").execute(&mut session.conn).await
+        });
+        match written.await {
+            Ok(_) => {
+                self.session = Some(session);
+                Ok(())
+            }
+            Err(error) => {
+                self.discard(session);
+                Err(transient(error))
+            }
+        }
+    }
+}
+
+/// Begins a transaction, and counts it in the row of this process. Returns whether this process may write. If the
+/// answer is no, the transaction is still open.
+async fn begin(conn: &mut PgConnection, start: &Start, now: Now) -> Result<bool, sqlx::Error> {
+    sqlx::raw_sql("BEGIN").execute(&mut *conn).await?;
+    let sql = "UPDATE node SET commits = commits + 1, wall = $3, due = $4 \
+               WHERE seq = $1 AND commits = $2 AND NOT is_over";
+    let count = query(sql).bind(start.node).bind(start.commits).bind(now.wall.micros()).bind(now.due.micros());
+    Ok(count.execute(conn).await?.rows_affected() == 1)
+}
+
+impl Backend for Postgres {
+    fn apply(&mut self, ops: Vec<Op>, now: Now) -> BoxFuture<'_, Applied> {
+        async move {
+            let applied = self.apply(&ops, now).await;
+            (ops, applied)
+        }
+        .boxed()
+    }
+
+    fn committed(&mut self) -> BoxFuture<'_, Result<bool, Cause>> {
+        async { self.committed().await.map_err(|error| Cause::from(explained(error))) }.boxed()
+    }
+
+    fn try_to_write(&mut self, bytes: usize) -> BoxFuture<'_, Result<(), Cause>> {
+        async move {
+            self.try_to_write(bytes).await.map_err(|failure| match failure {
+                Failure::Transient(cause)
+                | Failure::Permanent(cause)
+                | Failure::Lost(cause)
+                | Failure::Unknown { cause, .. } => cause,
+            })
+        }
+        .boxed()
+    }
+
+    fn tidy(&mut self) -> BoxFuture<'_, ()> {
+        // PostgreSQL vacuums its tables itself.
+        std::future::ready(()).boxed()
+    }
+
+    fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
+        async move {
+            self.pool.close().await;
+            let Self { session, owner, .. } = *self;
+            if let Some(session) = session {
+                close(session.conn).await;
+            }
+            // The lock is released last, so that the next process finds no open transaction.
+            owner.release().await;
+        }
+        .boxed()
+    }
+}
+
+/// Closes a connection, and waits until the server knows that.
+async fn close(conn: PgConnection) {
+    use sqlx::Connection as _;
+    if let Err(error) = within(Duration::from_secs(5), conn.close()).await {
+        tracing::debug!(%error, "a connection to PostgreSQL could not be closed");
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

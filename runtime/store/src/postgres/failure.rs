@@ -1,0 +1,114 @@
+//! What an error of PostgreSQL means: whether the same batch can succeed later, and what the operator can do.
+
+use std::time::Duration;
+
+/// Returns whether the operation would fail again, even if the server and the network work.
+pub(super) fn is_permanent(error: &sqlx::Error) -> bool {
+    match error {
+        // The classes and codes of SQLSTATE, from https://www.postgresql.org/docs/current/errcodes-appendix.html:
+        // a value of a wrong form or too large (22), a row that a constraint refuses (23), a statement that the schema
+        // does not allow (42, apart from missing privileges), and a limit of PostgreSQL itself (54).
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            code != MISSING_PRIVILEGE && ["22", "23", "42", "54"].iter().any(|class| code.starts_with(class))
+        }),
+        sqlx::Error::Encode(_)
+        | sqlx::Error::Decode(_)
+        | sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::ColumnIndexOutOfBounds { .. }
+        | sqlx::Error::RowNotFound => true,
+        _ => false,
+    }
+}
+
+const MISSING_PRIVILEGE: &str = "42501";
+
+/// The advice for each SQLSTATE code, or for the beginning of a code.
+const ADVICE: &[(&str, &str)] = &[
+    ("08P01", "the server does not accept this connection; connect to PostgreSQL itself, not through a pooler"),
+    ("28", "PostgreSQL refuses the user or the password; check both in store.url, and the server's pg_hba.conf"),
+    ("3D000", "the database does not exist; create it, or correct its name in store.url"),
+    ("3F000", "the schema does not exist; create it, or correct search_path in store.url"),
+    (MISSING_PRIVILEGE, "the user of store.url may not do that; grant the privilege to the user"),
+    ("25006", "this server is a read-only standby; point store.url to the primary server"),
+    ("25P03", "the transaction took too long, so PostgreSQL ended it"),
+    ("53100", "the disk of the PostgreSQL server is full; free some space there"),
+    ("53200", "the PostgreSQL server has too little memory"),
+    ("53300", "PostgreSQL has no free connection; close other connections, or raise max_connections of the server"),
+    ("55P03", "another session holds a lock for too long; end that session"),
+    ("57014", "the statement took too long, or an administrator cancelled it"),
+    ("57P01", "an administrator has ended the connection or stops the server"),
+    ("57P02", "the PostgreSQL server has crashed and starts again"),
+    ("57P03", "the PostgreSQL server starts or stops at the moment"),
+    ("40001", "another transaction has changed the same rows"),
+    ("40P01", "another transaction has locked the same rows in another order"),
+    (
+        "42P01",
+        "a table of the store is missing; restore the schema from a backup, or drop it to begin with an empty one",
+    ),
+    ("58030", "the PostgreSQL server has an I/O error; look into its log"),
+    ("XX00", "the PostgreSQL server has found damaged data or a fault of its own; look into its log"),
+];
+
+/// Returns the error, with advice for the operator if there is any. The text has one line.
+pub(super) fn explained(error: sqlx::Error) -> Box<dyn std::error::Error + Send + Sync> {
+    let advice = match &error {
+        sqlx::Error::Database(error) => error.code().and_then(|code| {
+            let known = ADVICE.iter().find(|(known, _)| code.starts_with(known))?;
+            Some(format!("{} (SQLSTATE {code})", known.1))
+        }),
+        sqlx::Error::Io(_) => Some(
+            "there is no connection to PostgreSQL; check the host and the port in store.url, and the server".into(),
+        ),
+        sqlx::Error::Tls(_) => {
+            Some("the encrypted connection to PostgreSQL fails; check sslmode and sslrootcert in store.url".into())
+        }
+        sqlx::Error::PoolTimedOut => Some("all connections for reading are busy, or PostgreSQL does not answer".into()),
+        _ => None,
+    };
+    match advice {
+        Some(advice) => one_line(&format!("{advice}: {error}")).into(),
+        None => error.into(),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Awaits a call to the server, but not for longer than `limit`. After an error, close the connection: the call may
+/// still be under way.
+pub(super) async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    // Some cases of the suite move Tokio's clock forward, which would end a timeout while the server works.
+    if cfg!(test) { call.await } else { answered(limit, call).await }
+}
+
+async fn answered<T>(limit: Duration, call: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(limit, call).await.unwrap_or_else(|_| {
+        let what = format!("PostgreSQL did not answer within {} s", limit.as_secs());
+        Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, what)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_does_not_answer_is_an_error_with_advice() {
+        let hangs = std::future::pending::<Result<(), sqlx::Error>>();
+        let error = answered(Duration::from_secs(7), hangs).await.unwrap_err();
+        assert!(!is_permanent(&error));
+        let text = explained(error).to_string();
+        assert!(text.contains("no connection to PostgreSQL") && text.ends_with("did not answer within 7 s"), "{text}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_permanent() {
+        assert!(is_permanent(&sqlx::Error::RowNotFound));
+        assert!(!is_permanent(&sqlx::Error::PoolTimedOut));
+        assert_eq!(one_line("a\n  b"), "a b");
+    }
+}
