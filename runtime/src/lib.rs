@@ -115,6 +115,7 @@
 //! |---|---|---|
 //! | `server` | yes | the workload server: [`main`](macro@main), [`App`], HTTP API, worker, settings, command line; the axum extractor `Verified<T>` |
 //! | `sqlite` | yes | the durable store, in one SQLite file |
+//! | `postgres` | no | the durable store in a PostgreSQL database: `store.url = "postgres://…"` |
 //! | `schemars` | no | `App::schema`, which puts the JSON Schemas of payload and result into `/openapi.json` |
 //! | `testing` | no | `testing::record`, which catches the reports of a test |
 //!

@@ -33,7 +33,13 @@ pub(super) async fn with_new_store<T>(
         return Err(IN_MEMORY.to_owned());
     }
     let store = Store::open(options, NodeId::generate(), Clock::system()).await;
-    let store = store.map_err(|error| Causes(&error).to_string())?;
+    let store = store.map_err(|error| match &error {
+        #[cfg(feature = "postgres")]
+        store::OpenError::DatabaseInUse { .. } => {
+            format!("{}; or ask the server that has it: --url, with an admin token", Causes(&error))
+        }
+        error => Causes(error).to_string(),
+    })?;
     let done = command(&store).await;
     store.close().await;
     done.map_err(|error| Causes(&error).to_string())?
@@ -43,8 +49,8 @@ const IN_MEMORY: &str = "the store is in memory, and is lost when the server sto
 
 /// Returns the reason why there is no store to open. Returns `None` if there is a store.
 #[cfg_attr(
-    not(feature = "sqlite"),
-    expect(clippy::unnecessary_wraps, reason = "with the feature, there may be a file")
+    not(any(feature = "sqlite", feature = "postgres")),
+    expect(clippy::unnecessary_wraps, reason = "with a feature, there may be a store")
 )]
 fn nothing_at(place: &Location) -> Option<String> {
     match place {
@@ -56,6 +62,8 @@ fn nothing_at(place: &Location) -> Option<String> {
         }
         #[cfg(feature = "sqlite")]
         Location::Sqlite { .. } => None,
+        #[cfg(feature = "postgres")]
+        Location::Postgres { .. } => None,
     }
 }
 

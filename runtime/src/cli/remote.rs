@@ -62,6 +62,10 @@ impl Remote {
                 "no server has the database {} open; start it, set store.url to the value that the server has, or use --url",
                 path.display()
             ),
+            #[cfg(feature = "postgres")]
+            Location::Postgres { .. } => {
+                "a store in PostgreSQL has no socket beside it; use --url with an admin token".to_owned()
+            }
         })
     }
 
@@ -83,6 +87,8 @@ fn beside(place: &Location) -> Result<Option<Client>, String> {
     match place {
         Location::Sqlite { path, .. } => Client::beside(path),
         Location::Memory { .. } => Ok(None),
+        #[cfg(feature = "postgres")]
+        Location::Postgres { .. } => Ok(None),
     }
 }
 

@@ -121,6 +121,8 @@ fn store(location: &Location) -> String {
             };
             format!("{} ({survives})", path.display())
         }
+        #[cfg(feature = "postgres")]
+        Location::Postgres { url } => format!("{url} (schema {}; one server at a time)", url.schema()),
     }
 }
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 use super::access_keys;
 use super::config_table::ConfigTable;
 use super::error::{Error, Errors};
+#[cfg(feature = "postgres")]
+use super::mismatch::refused;
 use super::mismatch::{Mismatch, expected};
 use super::read::{self, one_of};
 use super::section::Section;
@@ -129,27 +131,26 @@ fn server(mut section: Section<'_>, env: &[(OsString, OsString)]) -> Server {
 }
 
 fn store(mut section: Section<'_>, max_payload: usize, program: &str) -> (store::Options, Duration) {
-    #[cfg(feature = "sqlite")]
-    let durability = {
-        use store::Durability::{Full, Normal};
-        let names = [("full", Full), ("normal", Normal)];
-        section.take("durability", Full, |node| one_of(node, &names))
-    };
-    #[cfg(not(feature = "sqlite"))]
-    section.take("durability", (), |node| one_of(node, &[("full", ()), ("normal", ())]));
+    let names = [("full", store::Durability::Full), ("normal", store::Durability::Normal)];
+    let (durability, durability_by) =
+        section.take_with_place("durability", store::Durability::Full, |node| one_of(node, &names));
     let default = if cfg!(feature = "sqlite") { format!("sqlite:{program}.db") } else { "memory:".to_owned() };
     let (url, set_by) =
         section.take_with_place("url", default, |node| read::parsed(node, STORE_URL, |text| Some(text.to_owned())));
-    let location = location(
-        &url,
-        #[cfg(feature = "sqlite")]
-        durability,
-    );
-    let location = location.unwrap_or_else(|mismatch| {
+    let location = location(&url, durability).unwrap_or_else(|mismatch| {
         section.refuse("url", &set_by, mismatch);
         IN_MEMORY
     });
-    let litestream = section.take("litestream", false, read::boolean);
+    let (litestream, litestream_by) = section.take_with_place("litestream", false, read::boolean);
+    if is_postgres(&url) {
+        if durability == store::Durability::Normal {
+            let mismatch = expected("\"full\": in PostgreSQL, each commit is safe from a power cut of the server");
+            section.refuse("durability", &durability_by, mismatch);
+        }
+        if litestream {
+            section.refuse("litestream", &litestream_by, expected("false, because Litestream copies SQLite databases"));
+        }
+    }
     let disk_reserve = section.take("disk_reserve", 256 << 20, |node| read::size(node, &DISK_RESERVE).map(bytes));
     let retention = section.take("retention", times(DAY, 7), |node| read::duration(node, &RETENTION));
     section.finish();
@@ -157,15 +158,25 @@ fn store(mut section: Section<'_>, max_payload: usize, program: &str) -> (store:
     (store::Options { queue: QUEUE, queue_bytes, litestream, disk_reserve, ..store::Options::at(location) }, retention)
 }
 
-const STORE_URL: &str = "\"sqlite:FILE\" or \"memory:\"";
+const STORE_URL: &str = "\"sqlite:FILE\", \"postgres://USER:PASSWORD@HOST/DATABASE\" or \"memory:\"";
 const IN_MEMORY: Location = Location::Memory { reports: MEMORY_REPORTS, bytes: MEMORY_BYTES, kept: MEMORY_KEPT };
 
-fn location(url: &str, #[cfg(feature = "sqlite")] durability: store::Durability) -> Result<Location, Mismatch> {
+fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres:") || url.starts_with("postgresql:")
+}
+
+#[cfg_attr(not(feature = "sqlite"), expect(unused_variables, reason = "only SQLite has different durabilities"))]
+fn location(url: &str, durability: store::Durability) -> Result<Location, Mismatch> {
     if url == "memory:" {
         return Ok(IN_MEMORY);
     }
-    if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-        return Err(expected(format!("{STORE_URL}; this version has no PostgreSQL store")));
+    if is_postgres(url) {
+        #[cfg(feature = "postgres")]
+        return url.parse().map(|url| Location::Postgres { url }).map_err(refused);
+        #[cfg(not(feature = "postgres"))]
+        return Err(expected(
+            "another store; \"postgres:\" needs the feature `postgres` of postback, and this program was built without it",
+        ));
     }
     let Some(path) = url.strip_prefix("sqlite:") else { return Err(expected(STORE_URL)) };
     // Some tools write `sqlite://FILE`. This line removes the two slashes. Otherwise `//FILE` would be a file in the

@@ -194,6 +194,8 @@ fn store_url(place: &Location) -> String {
         Location::Memory { .. } => "memory:".to_owned(),
         #[cfg(feature = "sqlite")]
         Location::Sqlite { path, .. } => format!("sqlite:{}", path.display()),
+        #[cfg(feature = "postgres")]
+        Location::Postgres { url } => url.to_string(),
     }
 }
 
@@ -205,6 +207,8 @@ fn durability(place: &Location) -> Option<&'static str> {
             postback_store::Durability::Full => "full",
             postback_store::Durability::Normal => "normal",
         }),
+        #[cfg(feature = "postgres")]
+        Location::Postgres { .. } => Some("full"),
     }
 }
 

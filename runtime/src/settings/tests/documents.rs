@@ -252,9 +252,15 @@ fn a_store_is_where_its_url_says() {
     assert_eq!(place("sqlite:///a/b.db"), at("/a/b.db"));
     assert!(matches!(place("memory:"), store::Location::Memory { .. }));
     for (url, needle) in [
-        ("postgres://u:s3cret@db/x", "this version has no PostgreSQL store"),
-        ("postgresql://u:s3cret@db/x", "this version has no PostgreSQL store"),
-        ("mysql://u:s3cret@db/x", r#"expected "sqlite:FILE" or "memory:""#),
+        #[cfg(not(feature = "postgres"))]
+        ("postgres://u:s3cret@db/x", "needs the feature `postgres`"),
+        #[cfg(not(feature = "postgres"))]
+        ("postgresql://u:s3cret@db/x", "needs the feature `postgres`"),
+        #[cfg(feature = "postgres")]
+        ("postgres://u:s3cret@db", "names no database"),
+        #[cfg(feature = "postgres")]
+        ("postgres://u:s3/cret@db/x", "write @ as %40"),
+        ("mysql://u:s3cret@db/x", r#"expected "sqlite:FILE", "postgres://USER:PASSWORD@HOST/DATABASE" or "memory:""#),
         ("sqlite:", "sqlite:FILE"),
         ("sqlite::memory:", "memory:"),
         ("sqlite:s3cret.db?mode=rwc", "without parameters"),
@@ -264,6 +270,20 @@ fn a_store_is_where_its_url_says() {
         assert!(message.contains(needle), "{url}: {message}");
         assert!(message.starts_with("store.url (environment variable POSTBACK_STORE__URL)"), "{message}");
         assert!(!message.contains("s3cret"), "{message}");
+    }
+}
+
+#[test]
+#[cfg(feature = "postgres")]
+fn a_store_in_postgresql_shows_no_password_and_takes_no_setting_of_sqlite() {
+    let url = "store.url = 'postgres://app:s3cret@db.example/jobs?search_path=mine&sslmode=verify-full'";
+    let settings = loaded(url, &[], &[]);
+    let shown = format!("{:?}", settings.shown());
+    assert!(shown.contains("postgres://app@db.example/jobs?search_path=mine") && !shown.contains("s3cret"), "{shown}");
+    assert!(!format!("{:?}", settings.store).contains("s3cret"));
+    for (other, needle) in [("store.durability = 'normal'", "each commit"), ("store.litestream = true", "Litestream")] {
+        let message = refused(&format!("{url}\n{other}"), &[], &[]).join("\n");
+        assert!(message.contains(needle) && !message.contains("s3cret"), "{message}");
     }
 }
 

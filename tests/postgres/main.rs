@@ -1,0 +1,200 @@
+//! Tests of a workload server whose store is in PostgreSQL. The tests start PostgreSQL themselves, in a temporary folder.
+
+#[path = "../../runtime/store/src/suite/server.rs"]
+mod server;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use libtest_mimic::Arguments;
+use postback_tests::need::{self, trial};
+use postback_tests::{Process, Receiver, client, eventually};
+use serde_json::{Value, json};
+
+use self::server::Server as Postgres;
+
+/// A password that must not be shown. The server of the test accepts every password.
+const PASSWORD: &str = "s3cret-of-this-test";
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let needs = || [need::program("bash"), postgres()];
+    let trials = vec![
+        trial("accepted_work_survives_kills_of_the_server", needs(), accepted_work_survives_kills_of_the_server),
+        trial("a_stopped_postgresql_is_waited_for", needs(), a_stopped_postgresql_is_waited_for),
+        trial("a_second_server_is_refused", needs(), a_second_server_is_refused),
+        trial("commands_work_and_show_no_password", needs(), commands_work_and_show_no_password),
+    ];
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn postgres() -> need::Need {
+    let found = std::fs::read_dir("/usr/lib/postgresql").is_ok_and(|mut versions| versions.next().is_some());
+    if found { Ok(()) } else { need::program("initdb") }
+}
+
+/// A database, a receiver, and the folder of a workload server.
+struct Stage {
+    postgres: Postgres,
+    receiver: Receiver,
+    folder: tempfile::TempDir,
+    runtime: tokio::runtime::Runtime,
+    client: reqwest::Client,
+    accepted: Vec<String>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let postgres = Postgres::start().unwrap();
+        let receiver = Receiver::start();
+        let folder = tempfile::tempdir().unwrap();
+        let url = postgres.url("jobs").replace("postback@", &format!("postback:{PASSWORD}@"));
+        let settings = format!(
+            "[config]\nwebhook_url = {:?}\n[store]\nurl = {url:?}\n[delivery]\nschedule = [\"0s\", \"1s\", \"1s\"]\n",
+            receiver.url("/")
+        );
+        std::fs::write(folder.path().join("postback.toml"), settings).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        Self { postgres, receiver, folder, runtime, client: client(), accepted: Vec::new() }
+    }
+
+    fn launch(&self, arguments: &[&str]) -> Process {
+        launch(self.folder.path(), arguments)
+    }
+
+    /// Posts a text to the server. Returns the HTTP status.
+    fn submit(&mut self, url: &str, text: &str) -> u16 {
+        let post = self.client.post(format!("{url}/echo")).json(&json!(text)).timeout(Duration::from_mins(1));
+        let answer = self.runtime.block_on(async {
+            let response = post.send().await?;
+            Ok::<_, reqwest::Error>((response.status().as_u16(), response.bytes().await?))
+        });
+        // The server may be killed while it answers.
+        let Ok((status, body)) = answer else { return 0 };
+        if status == 200 {
+            let answer: Value = serde_json::from_slice(&body).unwrap();
+            self.accepted.push(answer["id"].as_str().unwrap().to_owned());
+        }
+        status
+    }
+
+    fn readiness(&self, url: &str) -> (u16, String) {
+        let get = self.client.get(format!("{url}/readyz"));
+        self.runtime.block_on(async {
+            let response = get.send().await.expect("an answer");
+            (response.status().as_u16(), response.text().await.expect("a whole answer"))
+        })
+    }
+
+    /// Checks that the outcome of each accepted request is reported, with one `webhook-id`, and that its status is known.
+    fn has_kept_all(&self, url: &str) {
+        assert!(!self.accepted.is_empty());
+        for id in &self.accepted {
+            assert_eq!(self.receiver.wait_for(id).json()["status"], "completed");
+            let get = self.client.get(format!("{url}/echo/{id}?wait=30"));
+            let status: Value = self.runtime.block_on(async {
+                let response = get.send().await.expect("an answer");
+                serde_json::from_slice(&response.bytes().await.unwrap()).expect("a status")
+            });
+            assert_eq!(status["status"], "completed", "{id}");
+            let all = self.receiver.all();
+            let mut ids: Vec<&str> =
+                all.iter().filter(|one| one.json()["id"] == **id).map(|one| one.header("webhook-id")).collect();
+            ids.dedup();
+            assert_eq!(ids.len(), 1, "{id}: {ids:?}");
+        }
+    }
+}
+
+fn launch(folder: &Path, arguments: &[&str]) -> Process {
+    let variables = [("POSTBACK_SERVER__LISTEN", "127.0.0.1:0")];
+    Process::start(env!("CARGO_BIN_EXE_workload"), folder, arguments, &variables)
+}
+
+fn accepted_work_survives_kills_of_the_server() {
+    let mut stage = Stage::new();
+    for round in 0..4 {
+        let mut process = stage.launch(&[]);
+        let url = process.ready();
+        for n in 0..20 {
+            assert_eq!(stage.submit(&url, &format!("{round} {n}")), 200);
+        }
+        // The last requests of a round may still be running, and their reports may be under way.
+        process.kill();
+        assert!(!process.output().contains("panicked") && !process.output().contains(PASSWORD), "{}", process.output());
+    }
+    let mut process = stage.launch(&[]);
+    let url = process.ready();
+    stage.has_kept_all(&url);
+    process.terminate();
+    assert_eq!(process.ended().code(), Some(0), "{}", process.output());
+}
+
+fn a_stopped_postgresql_is_waited_for() {
+    let mut stage = Stage::new();
+    let mut process = stage.launch(&[]);
+    let url = process.ready();
+    assert_eq!(stage.submit(&url, "before"), 200);
+    stage.postgres.command("stop");
+    assert_eq!(stage.submit(&url, "meanwhile"), 503);
+    let (status, text) = stage.readiness(&url);
+    assert!(status == 503 && text.contains("has not been able to write"), "{status} {text}");
+    let said = process.wait_for("the store cannot write");
+    assert!(said.contains("check the host and the port") && !said.contains(PASSWORD), "{said}");
+    stage.postgres.command("start");
+    eventually("a submission that is accepted", || match stage.submit(&url, "after") {
+        200 => Ok(()),
+        other => Err(other),
+    });
+    eventually("a server that is ready", || match stage.readiness(&url) {
+        (200, _) => Ok(()),
+        other => Err(other),
+    });
+    process.wait_for("the store can write again");
+    // A crash of PostgreSQL between two requests costs no request.
+    for n in 0..3 {
+        stage.postgres.command("restart");
+        assert_eq!(stage.submit(&url, &format!("after restart {n}")), 200);
+    }
+    stage.has_kept_all(&url);
+    process.terminate();
+    assert_eq!(process.ended().code(), Some(0), "{}", process.output());
+}
+
+fn a_second_server_is_refused() {
+    let mut stage = Stage::new();
+    let mut first = stage.launch(&[]);
+    let url = first.ready();
+    let mut second = stage.launch(&[]);
+    assert_ne!(second.ended().code(), Some(0));
+    let said = second.output();
+    assert!(said.contains(&format!("postback (process {})", first.id())), "{said}");
+    assert!(said.contains("in use by") && said.contains("search_path=jobs") && !said.contains(PASSWORD), "{said}");
+    assert_eq!(stage.submit(&url, "still"), 200);
+    stage.has_kept_all(&url);
+}
+
+fn commands_work_and_show_no_password() {
+    let mut stage = Stage::new();
+    let run = |arguments: &[&str]| {
+        let mut process = stage.launch(arguments);
+        let status = process.ended();
+        assert!(!process.output().contains(PASSWORD), "{}", process.output());
+        (status.success(), process.output())
+    };
+    let (fine, said) = run(&["check"]);
+    assert!(fine && said.contains("are fine"), "{said}");
+    let (fine, said) = run(&["tokens", "new", "partner"]);
+    assert!(fine, "{said}");
+    let (fine, said) = run(&["tokens", "list"]);
+    assert!(fine && said.contains("partner"), "{said}");
+    let mut process = stage.launch(&[]);
+    let url = process.ready();
+    let said = process.wait_for("postgres://postback@localhost/postgres?search_path=jobs (schema jobs;");
+    assert!(!said.contains(PASSWORD), "{said}");
+    let (fine, said) = run(&["tokens", "list"]);
+    assert!(!fine && said.contains("in use by") && said.contains("--url"), "{said}");
+    // The server has read the token from the database, so it asks for one.
+    assert_eq!(stage.submit(&url, "one"), 401);
+}
