@@ -104,7 +104,7 @@ async fn a_request_whose_cancel_was_interrupted_by_a_kill_does_not_run_again() {
     let id = server.submit("/guarded", json!({"gate": "never"})).await;
     server.process.wait_for(&format!("{id} begins"));
     eventually_async("a stored registration", async || {
-        let stored = server.count("registration").await;
+        let stored = server.registrations().await;
         if stored == 1 { Ok(()) } else { Err(stored) }
     })
     .await;

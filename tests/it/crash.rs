@@ -78,7 +78,7 @@ async fn a_request_that_kills_its_process_is_given_up_and_reported() {
     let mut server = Server::start(&settings);
     let id = server.submit("/abort", json!({"gate": "gate"})).await;
     eventually_async("a stored registration", async || {
-        let stored = server.count("registration").await;
+        let stored = server.registrations().await;
         if stored == 1 { Ok(()) } else { Err(stored) }
     })
     .await;
@@ -111,7 +111,7 @@ async fn a_request_that_kills_its_process_does_not_fail_other_requests() {
         server.running(route, id).await;
     }
     eventually_async("64 stored registrations", async || {
-        let stored = server.count("registration").await;
+        let stored = server.registrations().await;
         if stored == 64 { Ok(()) } else { Err(stored) }
     })
     .await;

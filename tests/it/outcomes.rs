@@ -298,7 +298,7 @@ async fn a_registration_that_needs_a_run_is_stored_before_the_body_begins() {
         let mut world = World::start().await;
         world.run_another(&format!("max_crashes = {max_crashes}\n")).await;
         world.submit_to("/ends/hidden", "/in", "abort").await;
-        assert_eq!(world.server.count("registration").await, 1, "only the first request may have a registration");
+        assert_eq!(world.server.registrations().await, 1, "only the first request may have a registration");
         world.server.open("first");
         world.restart_until_reported();
         let (_, id, path) = &world.ids[0];

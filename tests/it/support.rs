@@ -77,10 +77,17 @@ impl Server {
         count
     }
 
+    /// Returns how many requests have a stored registration: one that came with the request, or one of its run.
+    pub async fn registrations(&self) -> i64 {
+        let of_body = "request_body AS b LEFT JOIN registration AS r ON r.seq = b.seq \
+                       WHERE coalesce(r.text, b.registration) IS NOT NULL";
+        self.count(of_body).await
+    }
+
     /// Waits until this number of requests have a stored registration.
     pub async fn registered(&self, requests: i64) {
         eventually_async("stored registrations", async || {
-            let stored = self.count("registration").await;
+            let stored = self.registrations().await;
             if stored == requests { Ok(()) } else { Err(stored) }
         })
         .await;

@@ -113,7 +113,7 @@ fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
 pub(crate) mod tests {
     use super::steps::{VERSION_1, VERSION_2};
     use super::*;
-    use crate::{Cancelled, Durability, Location, Options, Replayed, Store};
+    use crate::{Cancelled, Durability, Idempotency, Location, NewRequest, Options, Replayed, Store, Submitted};
     use postback_wire::id::{NodeId, RequestId};
     use postback_wire::report::Outcome;
     use postback_wire::time::{Clock, Timestamp};
@@ -195,6 +195,36 @@ pub(crate) mod tests {
         let row = store.claim_reports(5).await.unwrap().rows.remove(0);
         assert_eq!((row.webhook_id, row.to.origin()), (report.id, "https://example.com"));
         assert!(!row.to.webhook().unwrap().is_operator(), "version 2 did not store who chose it");
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_key_of_version_10_still_makes_one_request() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        std::fs::write(&path, "").unwrap();
+        let conn = Connector::new(&path, Durability::Normal).write().unwrap();
+        STEPS[..10].iter().for_each(|step| conn.execute_batch(step).unwrap());
+        let rows = "INSERT INTO meta (key, value) VALUES ('postback schema', 10);
+            INSERT INTO request (seq, id, route, state, due, epoch, failures, crashes, created)
+                VALUES (1, 'first', '/a', 0, 5, 0, 0, 0, 5);
+            INSERT INTO request_body VALUES (1, x'', x'7b7d');
+            INSERT INTO idempotency VALUES ('', '/a', 'k', 1, zeroblob(32));";
+        conn.execute_batch(rows).unwrap();
+        drop(conn);
+
+        let clock = Clock::from_fn(|| Timestamp::from_micros(100));
+        let options = Options::at(Location::Sqlite { path, durability: Durability::Normal });
+        let store = Store::open(options, NodeId::generate(), clock).await.unwrap();
+        let with = |digest| {
+            let idempotency = Some(Idempotency { key: "k".into(), digest });
+            let id = RequestId::generate();
+            NewRequest { idempotency, ..NewRequest::new(id, "/a", "{}", Timestamp::from_micros(100)) }
+        };
+        let first = RequestId::stored("first");
+        assert_eq!(store.submit(with([0; 32])).await.unwrap(), Submitted::Repeated(first));
+        assert_eq!(store.submit(with([1; 32])).await.unwrap(), Submitted::KeyReused);
+        assert_eq!(store.counts().await.unwrap().queued["/a"], 1);
         store.close().await;
     }
 

@@ -2,10 +2,10 @@
 //! answer shows one moment.
 
 use bytes::Bytes;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::codec::{blob, extras_from_text, reason_from_text, request_state};
-use super::statement::{Row, query};
+use super::codec::{extras_from_text, reason_from_text, request_state};
+use super::statement::{Row, query, statement};
 use super::states::RequestState;
 use crate::summary::{AT_ONCE, EndSummary, Kept, Member, Stage, Summary};
 use postback_wire::id::RequestId;
@@ -67,12 +67,10 @@ pub(super) fn piece(
             "SELECT substr(o.error, ?2, ?3) FROM request r JOIN outcome o ON o.seq = r.seq WHERE r.id = ?1"
         }
     };
-    // SQL counts the bytes of a blob from 1, so 1 is added to `at`.
-    let row = query(sql).bind(id.as_str()).bind(number(at + 1)).bind(number(len)).fetch_optional(conn)?;
-    match row {
-        Some(row) if row.try_get::<Option<&[u8]>>(0)?.is_some() => Ok(Some(blob(&row, 0)?)),
-        _ => Ok(None),
-    }
+    // SQL counts the bytes of a blob from 1, so 1 is added to `at`. The piece is copied once.
+    let piece = statement(conn, sql)?
+        .query_row(params![id.as_str(), number(at + 1), number(len)], |row| row.get::<_, Option<Vec<u8>>>(0));
+    Ok(piece.optional()?.flatten().map(Bytes::from))
 }
 
 fn number(n: usize) -> i64 {
