@@ -100,7 +100,9 @@ impl Readers {
             std::mem::take(&mut threads.started)
         };
         // No thread has work, so each closes its connection and ends.
-        started.into_iter().for_each(|thread| drop(thread.join()));
+        for thread in started {
+            drop(thread.join());
+        }
     }
 
     fn threads(&self) -> MutexGuard<'_, Threads> {
