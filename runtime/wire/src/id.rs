@@ -1,5 +1,7 @@
 //! The ids of requests, reports and nodes.
 
+mod generator;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -27,7 +29,8 @@ impl RequestId {
     /// assert_eq!(id.as_str().len(), 36);
     /// ```
     pub fn generate() -> Self {
-        Self(Uuid::now_v7().to_string().into())
+        let mut text = Uuid::encode_buffer();
+        Self((&*generator::uuid_v7().hyphenated().encode_lower(&mut text)).into())
     }
 
     /// Returns the id as text.
@@ -35,8 +38,8 @@ impl RequestId {
         &self.0
     }
 
-    /// Returns the trace of a request that came without one: the id itself, if it is a UUID. A UUIDv7 has 74 random bits.
-    /// Of another id, the trace is a digest, so that all reports about one id share a trace.
+    /// Returns the trace of a request that came without one: the id itself, if it is a UUID. A UUIDv7 of this crate has
+    /// 62 random bits. Of another id, the trace is a digest, so that all reports about one id share a trace.
     #[doc(hidden)]
     pub fn as_trace(text: &str) -> [u8; 16] {
         let uuid = Uuid::try_parse(text).ok().filter(|id| !id.is_nil()).map(Uuid::into_bytes);
@@ -127,7 +130,7 @@ pub struct ReportId(Uuid);
 
 impl ReportId {
     pub fn generate() -> Self {
-        Self(Uuid::now_v7())
+        Self(generator::uuid_v7())
     }
 
     /// Returns the id as the 16 bytes that are written to the store.

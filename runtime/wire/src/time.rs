@@ -61,6 +61,13 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// Returns the time of the operating system's wall clock, in microseconds since 1970. Returns 0 for a time before 1970.
+pub(crate) fn wall_clock_micros() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "this is the only place that reads the wall clock")]
+    let now = SystemTime::now();
+    now.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
 /// A source of wall-clock time and monotonic time. Every component gets a clock as an argument, so that tests can give
 /// the component a clock whose time the test sets.
 #[derive(Clone)]
@@ -73,12 +80,7 @@ impl Clock {
     /// Returns a clock that reads the operating system's wall clock and monotonic clock.
     pub fn system() -> Self {
         let begun = Instant::now();
-        let wall = || {
-            #[expect(clippy::disallowed_methods, reason = "this is the only place that reads the wall clock")]
-            let now = SystemTime::now();
-            Timestamp(now.duration_since(UNIX_EPOCH).map_or(0, micros_of))
-        };
-        Self::new(wall, move || begun.elapsed())
+        Self::new(|| Timestamp(i64::try_from(wall_clock_micros()).unwrap_or(i64::MAX)), move || begun.elapsed())
     }
 
     pub fn new(
