@@ -78,8 +78,11 @@ fn step(last: &AtomicU64, now: u64) -> u64 {
 
 fn with(steps: u64, random: [u8; PER_ID]) -> Uuid {
     let [.., high, low] = (steps % STEPS).to_be_bytes();
-    let [a, b, c, d, e, f, g, h] = random;
-    Builder::from_unix_timestamp_millis(steps / STEPS, &[high, low, a, b, c, d, e, f, g, h]).into_uuid()
+    let mut rest = [0; 2 + PER_ID];
+    let (within, after) = rest.split_at_mut(2);
+    within.copy_from_slice(&[high, low]);
+    after.copy_from_slice(&random);
+    Builder::from_unix_timestamp_millis(steps / STEPS, &rest).into_uuid()
 }
 
 #[cfg(test)]
