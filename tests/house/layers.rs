@@ -27,7 +27,13 @@ struct House {
 const WIRE: House = House {
     folder: "runtime/wire/src",
     name: "postback_wire",
-    rows: &[&["line", "names", "trace"], &["id", "time", "secret"], &["webhook", "report", "signature"], &["verify"]],
+    rows: &[
+        &["line", "names", "trace"],
+        &["time"],
+        &["id", "secret"],
+        &["webhook", "report", "signature"],
+        &["verify"],
+    ],
     shared: &["debug_as_message"],
     outside: &["lib"],
 };
