@@ -1,6 +1,7 @@
 //! The code that `#[postback::main]` calls: it runs a program from the command line to the exit code.
 
 mod signals;
+mod threads;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
 
 use self::signals::{Asked, Signals};
+use self::threads::{control_threads, handler_runtime, thread_failure};
 use crate::api::Served;
 use crate::app::{App, IntoApp, Node, Reread};
 use crate::background::Background;
@@ -20,9 +22,6 @@ use crate::telemetry;
 use postback_store::shutdown::Shutdown;
 use postback_wire::line::{Causes, Escaped};
 use postback_wire::names::target;
-
-/// The number of threads on which the HTTP API, the store, the claims and the time limits of runs are processed.
-const CONTROL_THREADS: usize = 2;
 
 /// The name and the version of a program. `#[postback::main]` reads both from `Cargo.toml`.
 #[derive(Clone, Copy, Debug)]
@@ -136,7 +135,7 @@ where
         }
     };
     let settings = load_settings::<S>(program, &command)?;
-    let control = Background::start("postback-control", CONTROL_THREADS).map_err(thread_failure)?;
+    let control = Background::start("postback-control", control_threads()).map_err(thread_failure)?;
     let handlers = handler_runtime(settings.worker.threads.or(program.worker_threads)).map_err(thread_failure)?;
     match command {
         Command::Check(_) => {
@@ -210,20 +209,6 @@ fn log_panics() {
         };
         tracing::error!(target: target::PANIC, place, "panicked at {place}: {}{backtrace}", Escaped(text));
     }));
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("a thread cannot be started")]
-struct ThreadError(#[source] std::io::Error);
-
-fn thread_failure(error: std::io::Error) -> Failure {
-    Failure::start(&ThreadError(error))
-}
-
-/// Starts the tokio runtime on which the user's code runs.
-fn handler_runtime(threads: Option<usize>) -> std::io::Result<Background> {
-    let threads = threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
-    Background::start("postback-handler", threads)
 }
 
 /// Adds the inspector's URL to the trusted URLs. If the user's settings type has the field `webhook_url`, and

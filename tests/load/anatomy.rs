@@ -15,7 +15,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::{Connection as _, SqliteConnection};
-use tokio::runtime::Runtime;
 
 use crate::numbers::{Rate, milliseconds, quantile};
 use crate::rounds::Kind;
@@ -25,7 +24,7 @@ use crate::{Options, folder, receiver, roundtrip};
 const WARM_UP: Duration = Duration::from_secs(1);
 
 /// The name of each group of threads, cut to 15 characters as the kernel does, and its name in the printed table.
-const GROUPS: [(&str, &str); 4] = [
+pub(crate) const GROUPS: [(&str, &str); 4] = [
     ("postback-contro", "API, claims, writer"),
     ("postback-sqlite", "SQLite"),
     ("postback-delive", "delivery"),
@@ -39,7 +38,10 @@ pub(crate) fn run(options: &Options) -> bool {
     let (mut server, load) = roundtrip::start_server(folder.path(), &receiver, &options.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
     let play = |time| runtime.block_on(load.round(Kind::RoundTrip, options.in_flight.into(), time));
-    let read = || Reading::of(server.id(), &folder.path().join("workload.db"), &runtime);
+    let read = || Reading {
+        commits: runtime.block_on(commits(&folder.path().join("workload.db"))),
+        ..Reading::of(server.id())
+    };
 
     play(WARM_UP);
     let before = read();
@@ -65,23 +67,24 @@ pub(crate) fn run(options: &Options) -> bool {
 
 /// The resources that the server had used up at one moment.
 #[derive(Default)]
-struct Reading {
-    threads: BTreeMap<&'static str, Threads>,
+pub(crate) struct Reading {
+    pub(crate) threads: BTreeMap<&'static str, Threads>,
     /// The number of bytes that were written to storage.
-    written: u64,
+    pub(crate) written: u64,
     commits: u64,
 }
 
 /// The sums over all threads of one group.
 #[derive(Clone, Copy, Default)]
-struct Threads {
-    nanoseconds: u64,
+pub(crate) struct Threads {
+    pub(crate) nanoseconds: u64,
     sleeps: u64,
 }
 
 impl Reading {
-    fn of(process: u32, database: &Path, runtime: &Runtime) -> Self {
-        let mut reading = Self { commits: runtime.block_on(commits(database)), ..Self::default() };
+    /// Reads what the kernel counts. The number of commits is 0.
+    pub(crate) fn of(process: u32) -> Self {
+        let mut reading = Self::default();
         let io = fs::read_to_string(format!("/proc/{process}/io")).expect("a process on Linux");
         reading.written = field(&io, "write_bytes:");
         for task in fs::read_dir(format!("/proc/{process}/task")).expect("a process on Linux") {
@@ -97,7 +100,7 @@ impl Reading {
         reading
     }
 
-    fn since(&self, before: &Self) -> Self {
+    pub(crate) fn since(&self, before: &Self) -> Self {
         let threads = self.threads.iter().map(|(group, now)| {
             let earlier = before.threads.get(group).copied().unwrap_or_default();
             let nanoseconds = now.nanoseconds.saturating_sub(earlier.nanoseconds);
@@ -108,6 +111,14 @@ impl Reading {
             written: self.written.saturating_sub(before.written),
             commits: self.commits.saturating_sub(before.commits),
         }
+    }
+
+    /// Returns the sums over all threads of the process.
+    pub(crate) fn all(&self) -> Threads {
+        self.threads.values().fold(Threads::default(), |sum, of| Threads {
+            nanoseconds: sum.nanoseconds + of.nanoseconds,
+            sleeps: sum.sleeps + of.sleeps,
+        })
     }
 
     #[expect(clippy::cast_precision_loss, reason = "the printed figures are rounded anyway")]
@@ -121,23 +132,10 @@ impl Reading {
         for group in GROUPS.iter().map(|(_, group)| *group).chain([OTHERS]) {
             row(group, self.threads.get(group).copied().unwrap_or_default());
         }
-        let all = self.threads.values().fold(Threads::default(), |sum, of| Threads {
-            nanoseconds: sum.nanoseconds + of.nanoseconds,
-            sleeps: sum.sleeps + of.sleeps,
-        });
-        row("all", all);
+        row("all", self.all());
         println!("bytes written to storage: {:.0}", per_trip(self.written));
         println!("round trips per commit: {:.1}", trips / (self.commits.max(1) as f64));
     }
-}
-
-/// The processor time that a process has used so far.
-pub(crate) fn processor_time(process: u32) -> Duration {
-    let tasks = fs::read_dir(format!("/proc/{process}/task")).expect("a process on Linux");
-    let of_task = |task: std::io::Result<fs::DirEntry>| {
-        nanoseconds(&fs::read_to_string(task.expect("a thread").path().join("schedstat")).unwrap_or_default())
-    };
-    Duration::from_nanos(tasks.map(of_task).sum())
 }
 
 /// The processor time in a file `schedstat`.

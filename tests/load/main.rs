@@ -93,8 +93,8 @@ pub(crate) struct Options {
     /// Finished requests in the full store of the mode `operations`.
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
     rows: u32,
-    /// In the modes `posters`, `idle` and `isolation`: run only the sides whose name begins with this text, and bare
-    /// posts.
+    /// In the modes `posters`, `idle`, `isolation` and `features`: run only the sides whose name begins with this text,
+    /// and the side that they are compared with.
     #[arg(long, value_name = "NAME", default_value = "")]
     only: String,
     /// The log level of the workload server.

@@ -40,7 +40,7 @@ pub(crate) struct Load {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Brings {
     pub(crate) token: Option<String>,
-    /// A new idempotency key with each call.
+    /// A new idempotency key with each call. It is random, as the keys of most clients are.
     pub(crate) key: bool,
     /// A new trace with each call.
     pub(crate) trace: bool,
@@ -52,7 +52,7 @@ impl Brings {
             post = post.bearer_auth(token);
         }
         if self.key {
-            post = post.header("idempotency-key", Uuid::now_v7().to_string());
+            post = post.header("idempotency-key", Uuid::from_u128(rand::random()).to_string());
         }
         if self.trace {
             let trace = Uuid::now_v7().simple().to_string();

@@ -4,6 +4,7 @@
 //! All headers are checked before the body is read. A wrong header is an error that names the header, and nothing is
 //! accepted: a caller who asks for a deadline must not get a request without one.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::access::Caller;
 use crate::handler::Route;
 use crate::policy::guard::{Guard, Reach};
 use crate::problem::{Code, Problem};
-use postback_store::{Extras, Terms};
+use postback_store::{Extras, IdempotencyKey, Terms};
 use postback_wire::id::RequestId;
 use postback_wire::line::Causes;
 use postback_wire::names::header;
@@ -36,7 +37,7 @@ const MAX_AHEAD: Duration = Duration::from_hours(366 * 24);
 pub(super) struct Brought {
     /// The id that the caller has chosen. `None`: the server makes an id.
     pub(super) id: Option<RequestId>,
-    pub(super) key: Option<Arc<str>>,
+    pub(super) key: Option<IdempotencyKey>,
     pub(super) terms: Terms,
     pub(super) extras: Option<Arc<Extras>>,
 }
@@ -66,7 +67,9 @@ impl Brought {
             brought.id = id(headers)?;
         }
         if present.key {
-            brought.key = text(headers, header::IDEMPOTENCY_KEY)?.map(key).transpose()?;
+            let key = text(headers, header::IDEMPOTENCY_KEY)?.map(key).transpose()?;
+            let Context { caller, route, .. } = context;
+            brought.key = key.map(|key| IdempotencyKey::new(&caller.owner(), &route.path, &key));
         }
         let mut extras = Extras::default();
         if present.trace {
@@ -135,17 +138,18 @@ fn id(headers: &HeaderMap) -> Result<Option<RequestId>, Problem> {
 
 /// Reads an idempotency key: a string in double quotes, as the draft of the IETF says (a string of RFC 9651), or the
 /// same text without quotes, as most clients send it.
-fn key(text: &str) -> Result<Arc<str>, Problem> {
+fn key(text: &str) -> Result<Cow<'_, str>, Problem> {
     let wrong = |what: &str| Problem::invalid_header(header::IDEMPOTENCY_KEY, what);
     let key = match text.strip_prefix('"') {
         Some(rest) => {
-            unquoted(rest).ok_or_else(|| wrong("begins with a double quote, and is not a string of RFC 9651"))?
+            let key = unquoted(rest);
+            key.ok_or_else(|| wrong("begins with a double quote, and is not a string of RFC 9651"))?.into()
         }
-        None => text.to_owned(),
+        None => Cow::from(text),
     };
     match key.len() {
         0 => Err(wrong("is empty")),
-        1..=MAX_KEY => Ok(key.into()),
+        1..=MAX_KEY => Ok(key),
         length => Err(wrong(&format!("has {length} bytes; {MAX_KEY} are allowed"))),
     }
 }

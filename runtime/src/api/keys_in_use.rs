@@ -6,34 +6,32 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The owner, the route and the key of a request.
-type Place = (Arc<str>, Arc<str>, Arc<str>);
+use postback_store::IdempotencyKey;
 
 /// The keys in use. Each active call has at most one, so their number is bounded by the number of calls.
 #[derive(Clone, Default)]
-pub(super) struct KeysInUse(Arc<Mutex<HashSet<Place>>>);
+pub(super) struct KeysInUse(Arc<Mutex<HashSet<IdempotencyKey>>>);
 
 /// A key in use. The key is free again when this value is dropped.
 pub(super) struct KeyInUse {
     all: KeysInUse,
-    place: Place,
+    key: IdempotencyKey,
 }
 
 impl KeysInUse {
     /// Takes a key. Returns `None` if another call has it.
-    pub(super) fn take(&self, owner: &Arc<str>, route: &str, key: &Arc<str>) -> Option<KeyInUse> {
-        let place = (owner.clone(), route.into(), key.clone());
-        self.lock().insert(place.clone()).then(|| KeyInUse { all: self.clone(), place })
+    pub(super) fn take(&self, key: IdempotencyKey) -> Option<KeyInUse> {
+        self.lock().insert(key).then(|| KeyInUse { all: self.clone(), key })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashSet<Place>> {
+    fn lock(&self) -> MutexGuard<'_, HashSet<IdempotencyKey>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for KeyInUse {
     fn drop(&mut self) {
-        self.all.lock().remove(&self.place);
+        self.all.lock().remove(&self.key);
     }
 }
 
@@ -43,13 +41,14 @@ mod tests {
 
     #[test]
     fn a_key_is_taken_once_for_each_owner_and_route() {
-        let (keys, [a, b, k]) = (KeysInUse::default(), ["a", "b", "k"].map(Arc::from));
-        let held = keys.take(&a, "/r", &k).unwrap();
-        assert!(keys.take(&a, "/r", &k).is_none());
-        let others = [keys.take(&b, "/r", &k), keys.take(&a, "/s", &k), keys.take(&a, "/r", &b)];
+        let keys = KeysInUse::default();
+        let take = |owner, route, text| keys.take(IdempotencyKey::new(owner, route, text));
+        let held = take("a", "/r", "k").unwrap();
+        assert!(take("a", "/r", "k").is_none());
+        let others = [take("b", "/r", "k"), take("a", "/s", "k"), take("a", "/r", "b")];
         assert!(others.iter().all(Option::is_some));
         drop(held);
-        assert!(keys.take(&a, "/r", &k).is_some());
+        assert!(take("a", "/r", "k").is_some());
         drop(others);
         assert!(keys.lock().is_empty());
     }

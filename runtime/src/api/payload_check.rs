@@ -1,9 +1,10 @@
 //! Checks whether a body fits the payload type of its route, on a thread where the check delays no other call.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
 use super::body_memory::{SMALL, Share};
@@ -15,42 +16,99 @@ use postback_store::Registration;
 /// The largest number of large request bodies that are checked at the same time. A check deserialises the body, and the
 /// deserialised value may need many times the memory of the body.
 const LARGE_AT_ONCE: usize = 2;
-/// The longest time for which a large request body waits until the check of the body can begin. After this time, the
-/// client gets an answer that tells the client to retry.
+/// The longest time for which a request body waits until the check of the body can begin. After this time, the client
+/// gets an answer that tells the client to retry.
 const MAX_WAIT: Duration = Duration::from_secs(10);
+/// A check that takes longer is slow: it would delay all other calls too much.
+const SLOW: Duration = Duration::from_millis(2);
+/// How long a route counts as slow after a slow check.
+const SLOW_FOR: Duration = Duration::from_mins(1);
 
-/// Checks request bodies. A small body is checked immediately, on the thread of the caller. A large body is checked on
-/// a thread for blocking code. At most [`LARGE_AT_ONCE`] large bodies are checked at the same time.
-pub(super) struct Checks(Arc<Semaphore>);
+/// Checks request bodies. A small body is checked immediately, on the thread of the caller. A large body, and each body
+/// of a route whose checks are slow, is checked on a thread for blocking code. At most [`LARGE_AT_ONCE`] large bodies are
+/// checked at the same time, and as many small ones of slow routes.
+///
+/// So the code with which a program reads its payloads delays other calls once a minute at most.
+pub(super) struct Checks {
+    large: Arc<Semaphore>,
+    slow: Arc<Semaphore>,
+    routes: Arc<SlowRoutes>,
+}
+
+/// The routes whose checks are slow.
+#[derive(Default)]
+struct SlowRoutes {
+    /// Whether there may be one. Most programs have none, and this is all that is read then.
+    any: AtomicBool,
+    /// Until when each of them counts as slow, by path.
+    until: Mutex<HashMap<String, Instant>>,
+}
+
+impl SlowRoutes {
+    fn contains(&self, route: &Route) -> bool {
+        if !self.any.load(Ordering::Relaxed) {
+            return false;
+        }
+        let (mut until, now) = (self.lock(), Instant::now());
+        until.retain(|_, until| *until > now);
+        self.any.store(!until.is_empty(), Ordering::Relaxed);
+        until.contains_key(&route.path)
+    }
+
+    /// Checks a body, and notes how long that took.
+    fn timed(&self, route: &Route, run: Run) -> Result<Checked, Problem> {
+        let begun = Instant::now();
+        let checked = check_body(route, run);
+        self.took(route, begun.elapsed());
+        checked
+    }
+
+    /// Notes how long a check of this route took.
+    fn took(&self, route: &Route, time: Duration) {
+        if time < SLOW {
+            return;
+        }
+        let mut until = self.lock();
+        let (path, milliseconds) = (&route.path, time.as_millis());
+        if until.insert(path.clone(), Instant::now() + SLOW_FOR).is_none() {
+            tracing::debug!(
+                route = path,
+                "reading a payload of {path} took {milliseconds} ms, so its payloads are read on other threads for now"
+            );
+        }
+        self.any.store(true, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+        self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Checks {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(LARGE_AT_ONCE)))
+        let turns = || Arc::new(Semaphore::new(LARGE_AT_ONCE));
+        Self { large: turns(), slow: turns(), routes: Arc::default() }
     }
 
-    /// Checks the body of `run`. If `wants_digest` is true, also makes the digest of the body. `share` is the memory of the body. If this future is dropped during a check, the
-    /// memory becomes free only when the check has ended.
-    pub(super) async fn check(
-        &self,
-        route: &Arc<Route>,
-        run: Run,
-        wants_digest: bool,
-        share: Share,
-    ) -> Result<(Checked, Share), Problem> {
-        let is_quick = route.payload.is_none_or(PayloadKind::takes_any_body) && !wants_digest;
-        if run.body.len() <= SMALL || is_quick {
-            return Ok((check_body(route, run, wants_digest)?, share));
+    /// Checks the body of `run`. `share` is the memory of the body. If this future is dropped during a check, the memory
+    /// becomes free only when the check has ended.
+    pub(super) async fn check(&self, route: &Arc<Route>, run: Run, share: Share) -> Result<(Checked, Share), Problem> {
+        let takes_any = route.payload.is_none_or(PayloadKind::takes_any_body);
+        let is_large = run.body.len() > SMALL && !takes_any;
+        if !is_large && !self.routes.contains(route) {
+            return Ok((self.routes.timed(route, run)?, share));
         }
-        let turn = tokio::time::timeout(MAX_WAIT, Arc::clone(&self.0).acquire_owned()).await;
+        let turns = if is_large { &self.large } else { &self.slow };
+        let turn = tokio::time::timeout(MAX_WAIT, Arc::clone(turns).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else {
-            return Err(Problem::new(
-                Code::Overloaded,
-                "too many large bodies are being checked; nothing was accepted, try again",
-            ));
+            let which = if is_large { "too many large bodies" } else { "too many bodies of this route" };
+            let what = format!("{which} are being checked; nothing was accepted, try again");
+            return Err(Problem::new(Code::Overloaded, what));
         };
-        let route = Arc::clone(route);
+        let (route, routes) = (Arc::clone(route), Arc::clone(&self.routes));
         let checked = tokio::task::spawn_blocking(move || {
-            let checked = check_body(&route, run, wants_digest);
+            // A large body may take its time: this says nothing of the small bodies of the route.
+            let checked = if is_large { check_body(&route, run) } else { routes.timed(&route, run) };
             drop(turn);
             checked.map(|checked| (checked, share))
         });
@@ -63,8 +121,6 @@ pub(super) struct Checked {
     pub(super) run: Run,
     /// The webhooks of the request, if the handler can name the webhooks before the handler runs.
     pub(super) asked: Answer,
-    /// The SHA-256 of the body, if it was wanted.
-    pub(super) digest: Option<[u8; 32]>,
 }
 
 /// What is known of the webhooks of a request before its handler runs.
@@ -82,8 +138,7 @@ pub(super) enum Answer {
 ///
 /// The code that deserialises the payload is user code and may panic. After a panic, the panic hook logs the panic, and
 /// the client gets status 500.
-fn check_body(route: &Route, run: Run, wants_digest: bool) -> Result<Checked, Problem> {
-    let digest = wants_digest.then(|| Sha256::digest(&run.body).into());
+fn check_body(route: &Route, run: Run) -> Result<Checked, Problem> {
     let checked = caught(move || {
         let asked = match route.constant_registration() {
             Some(constant) => Answer::Constant(Arc::clone(constant)),
@@ -92,7 +147,7 @@ fn check_body(route: &Route, run: Run, wants_digest: bool) -> Result<Checked, Pr
         if let (Answer::Unknown | Answer::Constant(_), Some(payload)) = (&asked, route.payload) {
             payload.check_body(&run.body)?;
         }
-        Ok(Checked { run, asked, digest })
+        Ok(Checked { run, asked })
     });
     checked.unwrap_or_else(|_| Err(Problem::internal()))
 }

@@ -23,7 +23,7 @@ use super::streamed_answer::Reader;
 use super::{Api, credentials, events, gate, webhook_check};
 use crate::access::{Caller, Scope};
 use crate::handler::{Route, Run};
-use postback_store::{Bound, Error, Idempotency, NewRequest, OwnerLimits, Submitted, Summary, Watch};
+use postback_store::{Bound, Error, NewRequest, OwnerLimits, Submitted, Summary, Watch};
 use postback_wire::id::RequestId;
 use postback_wire::line::Causes;
 use postback_wire::names::{header, metric};
@@ -84,7 +84,7 @@ async fn accept(
 async fn read_and_store(
     api: &Api,
     (route, caller): (&Arc<Route>, &Caller),
-    headers: HeaderMap,
+    mut headers: HeaderMap,
     body: Body,
 ) -> Result<(RequestId, Watch), Problem> {
     // The checks that need only the head of the HTTP request come first. If one of these checks fails, the client need
@@ -100,18 +100,19 @@ async fn read_and_store(
     let now = api.clock.now();
     let Brought { id, key, terms, extras } = Brought::of(&headers, &api.of_headers(route, caller, now))?;
     let owner = caller.owner();
-    let _in_use = key.as_ref().map(|key| api.keys.take(&owner, &route.path, key).ok_or_else(in_use)).transpose()?;
+    let _in_use = key.map(|key| api.keys.take(key).ok_or_else(in_use)).transpose()?;
     let read = api.bodies.read(body, announced).await;
     let (mut body, share) = read.map_err(|refused| problem(refused, limit))?;
-    let mut kept = credentials::without_credentials(&headers);
+    credentials::remove(&mut headers);
     if let Some(coding) = Coding::of_body(&headers) {
         body = api.inflater.inflate(coding, body, &share).await.map_err(|refused| problem(refused, limit))?;
-        kept.remove(CONTENT_ENCODING);
-        kept.insert(CONTENT_LENGTH, body.len().into());
+        headers.remove(CONTENT_ENCODING);
+        headers.insert(CONTENT_LENGTH, body.len().into());
     }
+    let correlation = correlation(&headers).map(str::to_owned);
     let (chosen_id, id) = (id.is_some(), id.unwrap_or_else(RequestId::generate));
-    let run = Run::of(id.clone(), Arc::new(kept), body);
-    let (Checked { run, asked, digest }, share) = api.checks.check(route, run, key.is_some(), share).await?;
+    let run = Run::of(id.clone(), Arc::new(headers), body);
+    let (Checked { run, asked }, share) = api.checks.check(route, run, share).await?;
     let registration = match asked {
         Answer::Unknown => None,
         Answer::Asked(asked) => webhook_check::check(&asked, route, caller, &api.guard)?.map(Arc::new),
@@ -124,13 +125,13 @@ async fn read_and_store(
         registration,
         owner,
         terms,
-        idempotency: key.zip(digest).map(|(key, digest)| Idempotency { key, digest }),
+        idempotency: key,
         extras,
         ..NewRequest::new(id.clone(), &route.path, run.body, now)
     };
     let submitted = submit(api, new, caller, &location(route, &id)).await?;
     drop(share);
-    let (path, correlation) = (&route.path, correlation(&headers));
+    let path = &route.path;
     let earlier = match submitted {
         Submitted::New => {
             metrics::counter!(metric::REQUESTS_ACCEPTED, "route" => path.clone()).increment(1);

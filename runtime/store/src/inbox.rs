@@ -256,6 +256,11 @@ impl Inbox {
         expired
     }
 
+    /// Whether the backend keeps rows in memory, and may have too little memory left.
+    pub(crate) fn has_quotas(&self) -> bool {
+        self.quotas.is_some()
+    }
+
     /// Reserves memory for the rows of the operation, if the backend keeps rows in memory. Returns an error if the
     /// backend has too little memory left.
     fn reserve(&self, op: &mut Op) -> Result<(), Error> {

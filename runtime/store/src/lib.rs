@@ -113,7 +113,7 @@ pub use self::sizes::{REPORT_UNIT, report_units};
 use self::space::{Probe, Space};
 pub use self::summary::{EndSummary, Kept, Summary};
 pub use self::summary::{Member, Stage};
-pub use self::terms::{Extras, Idempotency, Terms};
+pub use self::terms::{Extras, IdempotencyKey, Terms};
 pub use self::timeline::{EarlierRun, RunEnd, Timeline};
 pub use self::tokens::{NewToken, TokenAdded, TokenRecord, TokenRevoked};
 use self::wake::Wake;

@@ -40,6 +40,7 @@ use crate::quota::{Quota, Quotas};
 use crate::record::{Counts, DeliveryRecord, Disabled, NewRequest, Owner, RequestRecord, Submitted};
 use crate::share::Turns;
 use crate::summary::{Member, Summary};
+use crate::terms::IdempotencyKey;
 use crate::timeline::Timeline;
 use crate::tokens::TokenRecord;
 use postback_wire::id::{ReportId, RequestId};
@@ -83,8 +84,8 @@ type DueKey = (Timestamp, u64);
 
 struct Tables {
     requests: HashMap<RequestId, Request>,
-    /// The requests that have an idempotency key, by owner, route and key.
-    keys: HashMap<(Owner, String, Arc<str>), RequestId>,
+    /// The requests that have an idempotency key.
+    keys: HashMap<IdempotencyKey, RequestId>,
     /// The requests by owner and route, for lists.
     lists: HashMap<Owner, HashMap<String, OfOwner>>,
     /// The requests that wait to be run.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 
-use crate::terms::{Extras, Idempotency, Terms};
+use crate::terms::{Extras, IdempotencyKey, Terms};
 use postback_wire::id::{ReportId, RequestId};
 use postback_wire::report::Outcome;
 use postback_wire::time::Timestamp;
@@ -65,7 +65,7 @@ pub struct NewRequest {
     /// The id of the token of the caller that made the request. Empty: the caller needed no token.
     pub owner: Owner,
     pub terms: Terms,
-    pub idempotency: Option<Idempotency>,
+    pub idempotency: Option<IdempotencyKey>,
     pub extras: Option<Arc<Extras>>,
 }
 
@@ -97,7 +97,7 @@ impl NewRequest {
         (*chosen_id || idempotency.is_some()).then(|| Self {
             chosen_id: *chosen_id,
             owner: owner.clone(),
-            idempotency: idempotency.clone(),
+            idempotency: *idempotency,
             ..Self::new(id.clone(), route.as_str(), body.clone(), *created)
         })
     }
@@ -280,10 +280,10 @@ pub enum Submitted {
     Known,
     /// The store already has a request with this id, but with another owner, route or body. Nothing was written.
     Conflict,
-    /// The owner has made a request of this route with this idempotency key before, and it had the same digest. Nothing
+    /// The owner has made a request of this route with this idempotency key before, and it had the same body. Nothing
     /// was written. The id is the id of the earlier request.
     Repeated(RequestId),
-    /// The owner has made a request of this route with this idempotency key before, but it had another digest. Nothing
+    /// The owner has made a request of this route with this idempotency key before, but it had another body. Nothing
     /// was written.
     KeyReused,
 }

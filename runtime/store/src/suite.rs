@@ -28,6 +28,8 @@ mod parked;
 mod pg_outages;
 #[cfg(feature = "postgres")]
 mod pg_plans;
+#[cfg(feature = "postgres")]
+mod pg_schema;
 #[cfg(feature = "sqlite")]
 mod plans;
 mod progress;

@@ -54,6 +54,23 @@ async fn with_bomb(_: Payload<PanicsWithBomb>) -> Result<(), String> {
     Ok(())
 }
 
+/// A payload that takes longer to read than a check may take. It tells on which threads it was read.
+struct Slow;
+
+static READ_ON: Mutex<Vec<std::thread::ThreadId>> = Mutex::new(Vec::new());
+
+impl<'de> Deserialize<'de> for Slow {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        READ_ON.lock().unwrap().push(std::thread::current().id());
+        std::thread::sleep(SLOW);
+        serde::de::IgnoredAny::deserialize(from).map(|_| Self)
+    }
+}
+
+async fn slow(_: Payload<Slow>) -> Result<(), String> {
+    Ok(())
+}
+
 async fn server() -> Server {
     let location = store::Location::Memory { reports: 100, bytes: 1 << 20, kept: 100 };
     let store = Store::open(store::Options::at(location), NodeId::generate(), Clock::system()).await.unwrap();
@@ -61,6 +78,7 @@ async fn server() -> Server {
     let unbound = vec![
         Unbound::new("/text".into(), with_text, Location::caller()),
         Unbound::new("/bomb".into(), with_bomb, Location::caller()),
+        Unbound::new("/slow".into(), slow, Location::caller()),
     ];
     let options =
         Options { listen: ([127, 0, 0, 1], 0).into(), max_payload: 1 << 20, connections: 1, accept_ids: false };
@@ -90,4 +108,16 @@ async fn a_panic_in_the_payloads_code_is_answered_with_a_problem() {
             assert_eq!(content_type, "application/problem+json", "{path} with {bytes} bytes");
         }
     }
+}
+
+#[tokio::test]
+async fn slow_payloads_are_read_on_other_threads_after_the_first() {
+    let api = server().await.api;
+    for _ in 0..3 {
+        let request = Request::post("/slow").header(CONTENT_TYPE, "application/json").body(Body::from("{}")).unwrap();
+        assert_eq!(contain(router(&api, None).oneshot(request)).await.unwrap().unwrap().status(), StatusCode::OK);
+    }
+    let here = std::thread::current().id();
+    let read_here: Vec<_> = READ_ON.lock().unwrap().iter().map(|thread| *thread == here).collect();
+    assert_eq!(read_here, [true, false, false]);
 }

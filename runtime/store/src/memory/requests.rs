@@ -67,8 +67,8 @@ impl Tables {
         let Some(row) = self.requests.remove(id) else { return };
         self.unlist(&row);
         let Request { new, .. } = row;
-        if let Some(idempotency) = new.idempotency {
-            self.keys.remove(&(new.owner, new.route, idempotency.key));
+        if let Some(key) = new.idempotency {
+            self.keys.remove(&key);
         }
     }
 

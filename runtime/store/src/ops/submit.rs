@@ -3,7 +3,7 @@
 use super::Kind as _;
 use crate::Store;
 use crate::backlog::{OwnerLimits, QueueSlot, stored_bytes};
-use crate::error::Error;
+use crate::error::{Bound, Error};
 use crate::feed::Change;
 use crate::handoff::PreClaimed;
 use crate::local::Local;
@@ -106,24 +106,32 @@ impl Store {
     ///
     /// A request that was accepted before is not refused: its caller gets the answer that it gets at other times.
     pub async fn submit_within(&self, request: NewRequest, limits: OwnerLimits) -> Result<Submitted, Error> {
-        let identity = request.identity();
-        match (self.submit_new(request, limits).await, identity) {
-            (Err(error @ (Error::Refused(_) | Error::Full)), Some(identity)) => {
-                // If the store cannot read, the caller gets the refusal, which is true as well.
-                let accepted = self.reader()?.accepted(&identity).await.unwrap_or_default();
-                accepted.ok_or(error)
-            }
-            (answer, _) => answer,
+        let slot = match self.slot_of(&request, limits) {
+            Ok(slot) => Some(slot),
+            Err(bound) => return self.accepted_before(request, Error::Refused(bound)).await,
+        };
+        // A backend with rows in memory refuses later, when the request is gone.
+        let identity = if self.inbox().has_quotas() { request.identity() } else { None };
+        let submit = Submit { request: Box::new(request), room: None, slot };
+        match (self.inbox().push(submit.into()).await, identity) {
+            (Ok(answer), _) => Submit::answer(answer.wait().await?).ok_or(Error::Closed),
+            (Err(error @ Error::Full), Some(identity)) => self.accepted_before(identity, error).await,
+            (Err(error), _) => Err(error),
         }
     }
 
-    async fn submit_new(&self, request: NewRequest, limits: OwnerLimits) -> Result<Submitted, Error> {
-        self.0.shared.space.check().map_err(Error::Refused)?;
+    /// Takes a slot among the waiting requests. Returns the bound that leaves no slot for the request.
+    fn slot_of(&self, request: &NewRequest, limits: OwnerLimits) -> Result<QueueSlot, Bound> {
+        self.0.shared.space.check()?;
         let bytes = stored_bytes(&request.headers, &request.body);
-        let backlog = &self.0.shared.local.backlog;
-        let slot = backlog.take(&request.route, (&request.owner, limits), bytes).map_err(Error::Refused)?;
-        let slot = Some(slot);
-        let submit = Submit { request: Box::new(request), room: None, slot };
-        Submit::answer(self.inbox().push(submit.into()).await?.wait().await?).ok_or(Error::Closed)
+        self.0.shared.local.backlog.take(&request.route, (&request.owner, limits), bytes)
+    }
+
+    /// Returns the answer to a request that was accepted before. If it was not, returns the error.
+    async fn accepted_before(&self, request: NewRequest, error: Error) -> Result<Submitted, Error> {
+        let Some(identity) = request.identity() else { return Err(error) };
+        // If the store cannot read, the caller gets the refusal, which is true as well.
+        let accepted = self.reader()?.accepted(&identity).await.unwrap_or_default();
+        accepted.ok_or(error)
     }
 }

@@ -3,61 +3,59 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgPool};
 
 use super::codec::misread;
 use super::statement::query;
 use crate::record::{NewRequest, Submitted};
-use crate::terms::Idempotency;
+use crate::terms::IdempotencyKey;
 use postback_wire::id::RequestId;
 
-/// The place of a key: the owner, the route and the key itself.
-type Place<'a> = (&'a str, &'a str, &'a str);
-
-/// The request that has taken a key, with its digest.
+/// The request that has taken a key.
 struct Holder {
     id: RequestId,
-    digest: Vec<u8>,
+    body: Bytes,
 }
 
 /// The keys that the requests of one batch use, with their holders. A holder is an earlier request, or the first
 /// request of the batch that has the key.
 #[derive(Default)]
-pub(super) struct Keys<'a>(HashMap<Place<'a>, Holder>);
+pub(super) struct Keys(HashMap<IdempotencyKey, Holder>);
 
-impl<'a> Keys<'a> {
+impl Keys {
     /// Reads the keys of these requests that are taken.
-    pub(super) async fn read(
+    pub(super) async fn read<'a>(
         conn: &mut PgConnection,
         requests: impl Iterator<Item = &'a NewRequest>,
     ) -> Result<Self, sqlx::Error> {
-        let wanted: Vec<Place<'a>> = requests.filter_map(place).collect();
+        let wanted: Vec<IdempotencyKey> = requests.filter_map(|request| request.idempotency).collect();
         if wanted.is_empty() {
             return Ok(Self::default());
         }
-        let sql = "SELECT i.n, r.id, r.digest FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY \
-                   AS i (owner, route, key, n) JOIN request AS r \
-                   ON r.owner = i.owner AND r.route = i.route AND r.key = i.key AND r.key IS NOT NULL";
-        let columns = [|place: &Place<'a>| place.0, |place: &Place<'a>| place.1, |place: &Place<'a>| place.2];
-        let [owners, routes, keys] = columns.map(|column| wanted.iter().map(column).collect::<Vec<&str>>());
+        let sql = "SELECT i.n, r.id, b.body FROM unnest($1::bytea[]) WITH ORDINALITY AS i (key, n) \
+                   JOIN request AS r ON r.idempotency = i.key AND r.idempotency IS NOT NULL \
+                   JOIN request_body AS b ON b.seq = r.seq";
+        let keys: Vec<&[u8]> = wanted.iter().map(IdempotencyKey::as_bytes).collect();
         let mut taken = HashMap::new();
-        for row in query(sql).bind(owners).bind(routes).bind(keys).fetch_all(conn).await? {
+        for row in query(sql).bind(keys).fetch_all(conn).await? {
             let n = usize::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0);
-            let place = n.checked_sub(1).and_then(|n| wanted.get(n)).ok_or_else(|| misread("a key has no place"))?;
-            taken.insert(*place, Holder { id: RequestId::stored(row.try_get(1)?), digest: row.try_get(2)? });
+            let key = n.checked_sub(1).and_then(|n| wanted.get(n)).ok_or_else(|| misread("a key is missing"))?;
+            let body = Bytes::from(row.try_get::<Vec<u8>, _>(2)?);
+            taken.insert(*key, Holder { id: RequestId::stored(row.try_get(1)?), body });
         }
         Ok(Self(taken))
     }
 
     /// Takes the key of this request. If the key is taken already, returns the answer to the request.
-    pub(super) fn take(&mut self, request: &'a NewRequest) -> Option<Submitted> {
-        let (place, Idempotency { digest, .. }) = (place(request)?, request.idempotency.as_ref()?);
-        if let Some(holder) = self.0.get(&place) {
-            let same = holder.digest == digest;
+    pub(super) fn take(&mut self, request: &NewRequest) -> Option<Submitted> {
+        let key = request.idempotency?;
+        if let Some(holder) = self.0.get(&key) {
+            let same = holder.body == request.body;
             return Some(if same { Submitted::Repeated(holder.id.clone()) } else { Submitted::KeyReused });
         }
-        self.0.insert(place, Holder { id: request.id.clone(), digest: digest.to_vec() });
+        self.0.insert(key, Holder { id: request.id.clone(), body: request.body.clone() });
         None
     }
 }
@@ -107,24 +105,17 @@ pub(super) async fn write(
     conn: &mut PgConnection,
     named: impl Iterator<Item = (i64, &NewRequest)>,
 ) -> Result<(), sqlx::Error> {
-    let (mut seqs, mut keys, mut digests) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut seqs, mut keys) = (Vec::new(), Vec::new());
     for (seq, request) in named {
-        if let Some(Idempotency { key, digest }) = &request.idempotency {
+        if let Some(key) = &request.idempotency {
             seqs.push(seq);
-            keys.push(&**key);
-            digests.push(digest.as_slice());
+            keys.push(key.as_bytes());
         }
     }
     if seqs.is_empty() {
         return Ok(());
     }
-    let sql = "UPDATE request AS r SET key = i.key, digest = i.digest \
-               FROM unnest($1::bigint[], $2::text[], $3::bytea[]) AS i (seq, key, digest) \
-               WHERE r.seq = i.seq AND r.key IS NULL";
-    query(sql).bind(seqs).bind(keys).bind(digests).execute(conn).await.map(drop)
-}
-
-fn place(request: &NewRequest) -> Option<Place<'_>> {
-    let Idempotency { key, .. } = request.idempotency.as_ref()?;
-    Some((&request.owner, &request.route, key))
+    let sql = "UPDATE request AS r SET idempotency = i.key FROM unnest($1::bigint[], $2::bytea[]) AS i (seq, key) \
+               WHERE r.seq = i.seq AND r.idempotency IS NULL";
+    query(sql).bind(seqs).bind(keys).execute(conn).await.map(drop)
 }

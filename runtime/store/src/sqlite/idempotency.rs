@@ -1,10 +1,11 @@
 //! Which requests were accepted before: the ids and the idempotency keys that are taken, and by which request.
 
 use rusqlite::Connection;
+use rusqlite::functions::FunctionFlags;
 
 use super::statement::query;
 use crate::record::{NewRequest, Submitted};
-use crate::terms::Idempotency;
+use crate::terms::IdempotencyKey;
 use postback_wire::id::RequestId;
 
 /// Returns the answer to a request whose id or idempotency key was used before.
@@ -20,9 +21,9 @@ pub(super) fn accepted(conn: &Connection, request: &NewRequest) -> Result<Option
 /// another request stays with that request.
 pub(super) fn repeated(conn: &Connection, request: &NewRequest) -> Result<Option<Submitted>, rusqlite::Error> {
     let Some((seq, answer)) = known(conn, request)? else { return by_key(conn, request) };
-    if let (Submitted::Known, Some(Idempotency { key, digest })) = (&answer, &request.idempotency) {
-        let sql = "UPDATE OR IGNORE request SET key = ?1, digest = ?2 WHERE seq = ?3 AND key IS NULL";
-        query(sql).bind(&**key).bind(&digest[..]).bind(seq).execute(conn)?;
+    if let (Submitted::Known, Some(key)) = (&answer, &request.idempotency) {
+        let sql = "UPDATE OR IGNORE request SET idempotency = ?1 WHERE seq = ?2 AND idempotency IS NULL";
+        query(sql).bind(key.as_bytes()).bind(seq).execute(conn)?;
     }
     Ok(Some(answer))
 }
@@ -39,10 +40,19 @@ fn known(conn: &Connection, request: &NewRequest) -> Result<Option<(i64, Submitt
 
 /// Returns the answer to a request whose key an earlier request has.
 fn by_key(conn: &Connection, request: &NewRequest) -> Result<Option<Submitted>, rusqlite::Error> {
-    let Some(Idempotency { key, digest }) = &request.idempotency else { return Ok(None) };
-    let sql = "SELECT id, digest FROM request WHERE owner = ?1 AND route = ?2 AND key = ?3";
-    let row = query(sql).bind(&*request.owner).bind(&request.route).bind(&**key).fetch_optional(conn)?;
-    let Some(row) = row else { return Ok(None) };
-    let same = row.try_get::<&[u8]>(1)? == digest;
+    let Some(key) = request.idempotency else { return Ok(None) };
+    let sql = "SELECT r.id, b.body FROM request AS r JOIN request_body AS b ON b.seq = r.seq WHERE r.idempotency = ?1";
+    let Some(row) = query(sql).bind(key.as_bytes()).fetch_optional(conn)? else { return Ok(None) };
+    let same = request.body == row.try_get::<&[u8]>(1)?;
     Ok(Some(if same { Submitted::Repeated(RequestId::stored(row.try_get(0)?)) } else { Submitted::KeyReused }))
+}
+
+/// The function with which the statements of the schema make the keys of earlier versions anew, as they are made now.
+pub(super) fn define_key(conn: &Connection) -> Result<(), rusqlite::Error> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_DIRECTONLY;
+    conn.create_scalar_function("postback_key", 3, flags, |arguments| {
+        let text =
+            |at| arguments.get_raw(at).as_str().map_err(|error| rusqlite::Error::UserFunctionError(error.into()));
+        Ok(IdempotencyKey::new(text(0)?, text(1)?, text(2)?).as_bytes().to_vec())
+    })
 }

@@ -11,6 +11,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use self::steps::STEPS;
 use super::codec::json;
 use super::connect::{Connector, explained};
+use super::idempotency;
 use super::statement::{query, query_scalar};
 use super::states::sql;
 use crate::error::OpenError;
@@ -73,6 +74,7 @@ pub(super) fn migrate(conn: &Connection) -> Result<(), rusqlite::Error> {
     if done >= STEPS.len() {
         return Ok(());
     }
+    idempotency::define_key(conn)?;
     let transaction = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
     for step in STEPS.iter().skip(done) {
         transaction.execute_batch(step)?;
@@ -113,7 +115,7 @@ fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
 pub(crate) mod tests {
     use super::steps::{VERSION_1, VERSION_2};
     use super::*;
-    use crate::{Cancelled, Durability, Idempotency, Location, NewRequest, Options, Replayed, Store, Submitted};
+    use crate::{Cancelled, Durability, IdempotencyKey, Location, NewRequest, Options, Replayed, Store, Submitted};
     use postback_wire::id::{NodeId, RequestId};
     use postback_wire::report::Outcome;
     use postback_wire::time::{Clock, Timestamp};
@@ -216,14 +218,14 @@ pub(crate) mod tests {
         let clock = Clock::from_fn(|| Timestamp::from_micros(100));
         let options = Options::at(Location::Sqlite { path, durability: Durability::Normal });
         let store = Store::open(options, NodeId::generate(), clock).await.unwrap();
-        let with = |digest| {
-            let idempotency = Some(Idempotency { key: "k".into(), digest });
+        let with = |body: &'static str| {
+            let idempotency = Some(IdempotencyKey::new("", "/a", "k"));
             let id = RequestId::generate();
-            NewRequest { idempotency, ..NewRequest::new(id, "/a", "{}", Timestamp::from_micros(100)) }
+            NewRequest { idempotency, ..NewRequest::new(id, "/a", body, Timestamp::from_micros(100)) }
         };
         let first = RequestId::stored("first");
-        assert_eq!(store.submit(with([0; 32])).await.unwrap(), Submitted::Repeated(first));
-        assert_eq!(store.submit(with([1; 32])).await.unwrap(), Submitted::KeyReused);
+        assert_eq!(store.submit(with("{}")).await.unwrap(), Submitted::Repeated(first));
+        assert_eq!(store.submit(with("[]")).await.unwrap(), Submitted::KeyReused);
         assert_eq!(store.counts().await.unwrap().queued["/a"], 1);
         store.close().await;
     }

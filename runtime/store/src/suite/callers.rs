@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use super::world::{ROUTE, World, attach, current, id, running, submit};
 use crate::record::{NewRequest, Submitted};
 use crate::summary::Stage;
-use crate::terms::{Extras, Idempotency, Terms};
+use crate::terms::{Extras, IdempotencyKey, Terms};
 use crate::timeline::{EarlierRun, RUNS, RunEnd};
 use crate::{Cancelled, Error, OwnerLimits};
 use postback_wire::report::Outcome;
@@ -18,9 +18,17 @@ fn owned(world: &World, name: &str, owner: &str) -> NewRequest {
     NewRequest { owner: owner.into(), extras: extras.shared(), ..world.request(name) }
 }
 
-fn keyed(world: &World, name: &str, key: &str, digest: u8) -> NewRequest {
-    let idempotency = Some(Idempotency { key: key.into(), digest: [digest; 32] });
-    NewRequest { idempotency, ..owned(world, name, "a") }
+fn keyed(world: &World, name: &str, key: &str) -> NewRequest {
+    with_key(owned(world, name, "a"), key)
+}
+
+fn with_key(request: NewRequest, key: &str) -> NewRequest {
+    NewRequest { idempotency: Some(IdempotencyKey::new(&request.owner, &request.route, key)), ..request }
+}
+
+/// The same request with another body.
+fn other_body(request: NewRequest) -> NewRequest {
+    NewRequest { body: "[8]".into(), ..request }
 }
 
 pub(super) async fn a_request_keeps_its_owner_and_its_extras(world: World) {
@@ -47,14 +55,14 @@ pub(super) async fn a_request_keeps_its_owner_and_its_extras(world: World) {
 
 pub(super) async fn an_idempotency_key_makes_one_request(world: World) {
     let store = world.open().await;
-    submit(&store, keyed(&world, "1", "k", 7)).await;
-    assert_eq!(store.submit(keyed(&world, "2", "k", 7)).await.unwrap(), Submitted::Repeated(id("1")));
-    assert_eq!(store.submit(keyed(&world, "3", "k", 8)).await.unwrap(), Submitted::KeyReused);
+    submit(&store, keyed(&world, "1", "k")).await;
+    assert_eq!(store.submit(keyed(&world, "2", "k")).await.unwrap(), Submitted::Repeated(id("1")));
+    assert_eq!(store.submit(other_body(keyed(&world, "3", "k"))).await.unwrap(), Submitted::KeyReused);
     assert!(store.request(&id("2")).await.unwrap().is_none() && store.request(&id("3")).await.unwrap().is_none());
     for other in [
-        NewRequest { owner: "b".into(), ..keyed(&world, "4", "k", 7) },
-        NewRequest { route: "/b".into(), ..keyed(&world, "5", "k", 7) },
-        keyed(&world, "6", "K", 7),
+        with_key(owned(&world, "4", "b"), "k"),
+        with_key(NewRequest { route: "/b".into(), ..owned(&world, "5", "a") }, "k"),
+        keyed(&world, "6", "K"),
     ] {
         assert_eq!(store.submit(other).await.unwrap(), Submitted::New);
     }
@@ -70,7 +78,7 @@ pub(super) async fn a_known_id_takes_no_key_from_others(world: World) {
     faults.held().await;
     // The id of the first request belongs to `b`, so the next request of the batch gets the key.
     let mut all: Vec<_> = [("1", "k"), ("3", "k"), ("2", "l"), ("4", "l")]
-        .map(|(name, key)| Box::pin(store.submit(keyed(&world, name, key, 7))))
+        .map(|(name, key)| Box::pin(store.submit(keyed(&world, name, key))))
         .into_iter()
         .collect();
     for one in &mut all {
@@ -80,29 +88,29 @@ pub(super) async fn a_known_id_takes_no_key_from_others(world: World) {
     let all: Vec<_> = join_all(all).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(all, [Submitted::Conflict, Submitted::New, Submitted::Known, Submitted::Repeated(id("2"))]);
     assert_eq!(faults.sizes().last(), Some(&4));
-    let again = async |name, key| store.submit(keyed(&world, name, key, 7)).await.unwrap();
+    let again = async |name, key| store.submit(keyed(&world, name, key)).await.unwrap();
     assert_eq!(again("5", "k").await, Submitted::Repeated(id("3")));
     assert_eq!(again("6", "l").await, Submitted::Repeated(id("2")), "a known request keeps the key");
     // A request has one key, however many come with its id.
     assert_eq!(again("2", "m").await, Submitted::Known);
     assert_eq!(again("7", "m").await, Submitted::New);
     assert_eq!(again("2", "k").await, Submitted::Known);
-    assert_eq!(store.submit(keyed(&world, "8", "k", 8)).await.unwrap(), Submitted::KeyReused);
+    assert_eq!(store.submit(other_body(keyed(&world, "8", "k"))).await.unwrap(), Submitted::KeyReused);
 }
 
 pub(super) async fn a_repeated_request_is_not_refused(mut world: World) {
     world.options.max_queued = 1;
     let store = world.open().await;
-    submit(&store, keyed(&world, "1", "k", 7)).await;
+    submit(&store, keyed(&world, "1", "k")).await;
     let chosen = |name: &str| NewRequest { chosen_id: true, ..owned(&world, name, "a") };
     let no_more = OwnerLimits { rows: Some(1), bytes: None };
     for limits in [OwnerLimits::default(), no_more] {
         let again = async |request| store.submit_within(request, limits).await;
-        assert_eq!(again(keyed(&world, "2", "k", 7)).await.unwrap(), Submitted::Repeated(id("1")));
-        assert_eq!(again(keyed(&world, "3", "k", 8)).await.unwrap(), Submitted::KeyReused);
+        assert_eq!(again(keyed(&world, "2", "k")).await.unwrap(), Submitted::Repeated(id("1")));
+        assert_eq!(again(other_body(keyed(&world, "3", "k"))).await.unwrap(), Submitted::KeyReused);
         assert_eq!(again(chosen("1")).await.unwrap(), Submitted::Known);
         assert_eq!(again(NewRequest { body: "[]".into(), ..chosen("1") }).await.unwrap(), Submitted::Conflict);
-        for new in [keyed(&world, "4", "other", 7), chosen("5"), owned(&world, "6", "a")] {
+        for new in [keyed(&world, "4", "other"), chosen("5"), owned(&world, "6", "a")] {
             assert!(matches!(again(new).await, Err(Error::Refused(_))));
         }
         // The second time, only the bound of the owner refuses.
@@ -114,7 +122,7 @@ pub(super) async fn a_repeated_request_is_not_refused(mut world: World) {
 pub(super) async fn of_many_calls_at_once_with_one_key_one_is_accepted(world: World) {
     let store = world.open().await;
     let names: Vec<_> = (0..20).map(|n| n.to_string()).collect();
-    let all = join_all(names.iter().map(|name| store.submit(keyed(&world, name, "k", 7)))).await;
+    let all = join_all(names.iter().map(|name| store.submit(keyed(&world, name, "k")))).await;
     let all: Vec<_> = all.into_iter().map(Result::unwrap).collect();
     let new: Vec<_> = names.iter().zip(&all).filter(|(_, answer)| **answer == Submitted::New).collect();
     assert_eq!(new.len(), 1, "{all:?}");
@@ -125,14 +133,14 @@ pub(super) async fn of_many_calls_at_once_with_one_key_one_is_accepted(world: Wo
 
 pub(super) async fn a_key_lives_as_long_as_its_request(world: World) {
     let store = world.open().await;
-    submit(&store, keyed(&world, "1", "k", 7)).await;
+    submit(&store, keyed(&world, "1", "k")).await;
     attach(&store);
     let claim = store.claim_requests(1).await.unwrap().rows.remove(0).claim;
     current(store.settle_request(claim, world.done(), vec![]).await);
-    assert_eq!(store.submit(keyed(&world, "2", "k", 7)).await.unwrap(), Submitted::Repeated(id("1")));
+    assert_eq!(store.submit(keyed(&world, "2", "k")).await.unwrap(), Submitted::Repeated(id("1")));
     world.advance(Duration::from_secs(1));
     assert_eq!(store.purge(world.now(), 10).await.unwrap(), 1);
-    assert_eq!(store.submit(keyed(&world, "3", "k", 8)).await.unwrap(), Submitted::New);
+    assert_eq!(store.submit(other_body(keyed(&world, "3", "k"))).await.unwrap(), Submitted::New);
 }
 
 pub(super) async fn a_delayed_request_waits_for_its_time(world: World) {

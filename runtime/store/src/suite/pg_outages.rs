@@ -19,17 +19,17 @@ use postback_wire::report::Outcome;
 use postback_wire::time::{Clock, Timestamp};
 
 /// Opens a connection like `psql`, to the schema of the store.
-async fn shell(url: &DatabaseUrl) -> PgConnection {
+pub(super) async fn shell(url: &DatabaseUrl) -> PgConnection {
     let options = url.reveal().parse::<PgConnectOptions>().unwrap();
     let options = options.options([("search_path", url.schema())]).application_name("shell");
     options.connect().await.unwrap()
 }
 
-async fn run(conn: &mut PgConnection, sql: &str) -> u64 {
+pub(super) async fn run(conn: &mut PgConnection, sql: &str) -> u64 {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(conn).await.unwrap().rows_affected()
 }
 
-async fn number(conn: &mut PgConnection, sql: &str) -> i64 {
+pub(super) async fn number(conn: &mut PgConnection, sql: &str) -> i64 {
     sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(conn).await.unwrap()
 }
 
@@ -249,23 +249,6 @@ async fn who_was_taken_over_writes_nothing_more() {
     attach(&other);
     let again = other.claim_requests(1).await.unwrap().rows.remove(0);
     current(other.settle_request(again.claim, world.done(), vec![]).await);
-}
-
-#[tokio::test]
-#[ignore = "needs PostgreSQL; run it with --include-ignored"]
-async fn newer_schema_refused_and_untouched() {
-    let world = World::postgres();
-    world.open().await.close().await;
-    let mut conn = shell(world.database()).await;
-    run(&mut conn, "UPDATE meta SET value = '1000' WHERE key = 'postback schema'").await;
-    let nodes = number(&mut conn, "SELECT count(*) FROM node").await;
-    match world.try_open().await {
-        Err(error @ OpenError::DatabaseNewer { found: 1_000, .. }) => {
-            assert!(error.to_string().contains("newer program"));
-        }
-        other => panic!("{other:?}"),
-    }
-    assert_eq!(number(&mut conn, "SELECT count(*) FROM node").await, nodes);
 }
 
 #[tokio::test]

@@ -9,7 +9,6 @@ use crate::memory::requests::Request;
 use crate::ops::Submit;
 use crate::record::{NewRequest, RequestState, Submitted};
 use crate::sizes::request_bytes;
-use crate::terms::Idempotency;
 
 impl Apply for Submit {
     fn apply(&self, tables: &mut Tables, now: Now) -> Submitted {
@@ -25,9 +24,8 @@ impl Apply for Submit {
         }
         let seq = tables.next_seq();
         let due = request.terms.run_at.map_or(now.due, |at| now.due_at(at).max(now.due));
-        if let Some(Idempotency { key, .. }) = &request.idempotency {
-            let place = (request.owner.clone(), request.route.clone(), key.clone());
-            tables.keys.insert(place, request.id.clone());
+        if let Some(key) = request.idempotency {
+            tables.keys.insert(key, request.id.clone());
         }
         let row = Request {
             seq,
@@ -65,24 +63,22 @@ impl Tables {
 
     /// Keeps the idempotency key of a request that was accepted before without one.
     fn name(&mut self, request: &NewRequest) {
-        let Some(idempotency) = &request.idempotency else { return };
-        let place = (request.owner.clone(), request.route.clone(), idempotency.key.clone());
+        let Some(key) = request.idempotency else { return };
         if let Some(row) = self.requests.get_mut(&request.id)
             && row.new.idempotency.is_none()
-            && !self.keys.contains_key(&place)
+            && !self.keys.contains_key(&key)
         {
-            row.new.idempotency = Some(idempotency.clone());
-            self.keys.insert(place, request.id.clone());
+            row.new.idempotency = Some(key);
+            self.keys.insert(key, request.id.clone());
         }
     }
 
     /// Returns the answer to a request whose idempotency key was used before. `None`: the key is new, or the request
     /// has no key.
     fn repeated(&self, request: &NewRequest) -> Option<Submitted> {
-        let Idempotency { key, digest } = request.idempotency.as_ref()?;
-        let id = self.keys.get(&(request.owner.clone(), request.route.clone(), key.clone()))?;
-        let earlier = self.requests.get(id)?.new.idempotency.as_ref()?;
-        Some(if earlier.digest == *digest { Submitted::Repeated(id.clone()) } else { Submitted::KeyReused })
+        let id = self.keys.get(request.idempotency.as_ref()?)?;
+        let same = self.requests.get(id)?.digest == digest(request);
+        Some(if same { Submitted::Repeated(id.clone()) } else { Submitted::KeyReused })
     }
 }
 

@@ -12,7 +12,7 @@ use crate::postgres::idempotency::{self, Keys, Known};
 use crate::postgres::statement::query;
 use crate::record::{NewRequest, Submitted};
 use crate::sql::states::RequestState;
-use crate::terms::{Idempotency, Terms};
+use crate::terms::{IdempotencyKey, Terms};
 
 struct New<'a> {
     /// The index of the operation in the batch.
@@ -68,8 +68,7 @@ struct Columns<'a> {
     ids: Vec<&'a str>,
     routes: Vec<&'a str>,
     owners: Vec<&'a str>,
-    keys: Vec<Option<&'a str>>,
-    digests: Vec<Option<&'a [u8]>>,
+    keys: Vec<Option<&'a [u8]>>,
     states: Vec<i64>,
     priorities: Vec<i64>,
     due: Vec<i64>,
@@ -93,9 +92,7 @@ async fn write(batch: &mut Batch<'_>, new: &[New<'_>]) -> Result<HashSet<String>
         columns.ids.push(request.id.as_str());
         columns.routes.push(&request.route);
         columns.owners.push(&request.owner);
-        let key = request.idempotency.as_ref();
-        columns.keys.push(key.map(|Idempotency { key, .. }| &**key));
-        columns.digests.push(key.map(|Idempotency { digest, .. }| digest.as_slice()));
+        columns.keys.push(request.idempotency.as_ref().map(IdempotencyKey::as_bytes));
         columns.states.push(state.code());
         columns.priorities.push(i64::from(priority));
         columns.due.push(run_at.map_or(now.due, |at| now.due_at(at).max(now.due)).micros());
@@ -108,14 +105,14 @@ async fn write(batch: &mut Batch<'_>, new: &[New<'_>]) -> Result<HashSet<String>
         columns.registrations.push(request.registration.as_deref().map(registration_to_text).transpose()?);
     }
     // The states 0 and 1 of a new request are also the number of its claims.
-    let sql = "WITH i AS (SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bigint[], \
-                   $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[], $13::bytea[], \
-                   $14::bytea[], $15::text[]) WITH ORDINALITY AS i (id, route, owner, key, digest, state, priority, due, \
+    let sql = "WITH i AS (SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::bigint[], \
+                   $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::text[], $12::bytea[], \
+                   $13::bytea[], $14::text[]) WITH ORDINALITY AS i (id, route, owner, key, state, priority, due, \
                    created, deadline, timeout, extras, headers, body, registration, n)), \
-               r AS (INSERT INTO request (id, route, owner, key, digest, state, priority, due, later, epoch, failures, \
+               r AS (INSERT INTO request (id, route, owner, idempotency, state, priority, due, later, epoch, failures, \
                    crashes, node, started, created, deadline, timeout, extras) \
-                   SELECT id, route, owner, key, digest, state, priority, due, due > $16, state, 0, 0, \
-                       CASE state WHEN 1 THEN $17::bigint END, CASE state WHEN 1 THEN $18::bigint END, created, deadline, timeout, extras \
+                   SELECT id, route, owner, key, state, priority, due, due > $15, state, 0, 0, \
+                       CASE state WHEN 1 THEN $16::bigint END, CASE state WHEN 1 THEN $17::bigint END, created, deadline, timeout, extras \
                    FROM i ORDER BY n ON CONFLICT (id) DO NOTHING RETURNING seq, id), \
                b AS (INSERT INTO request_body (seq, headers, body) \
                    SELECT r.seq, i.headers, i.body FROM r JOIN i ON i.id = r.id), \
@@ -123,7 +120,7 @@ async fn write(batch: &mut Batch<'_>, new: &[New<'_>]) -> Result<HashSet<String>
                    SELECT r.seq, i.registration FROM r JOIN i ON i.id = r.id WHERE i.registration IS NOT NULL) \
                SELECT id FROM r";
     let c = columns;
-    let insert = query(sql).bind(c.ids).bind(c.routes).bind(c.owners).bind(c.keys).bind(c.digests).bind(c.states);
+    let insert = query(sql).bind(c.ids).bind(c.routes).bind(c.owners).bind(c.keys).bind(c.states);
     let insert = insert.bind(c.priorities).bind(c.due).bind(c.created).bind(c.deadlines).bind(c.timeouts);
     let insert = insert.bind(c.extras).bind(c.headers).bind(c.bodies).bind(c.registrations);
     let insert = insert.bind(now.due.micros()).bind(batch.start.node).bind(now.wall.micros());

@@ -2,7 +2,7 @@
 
 /// The statements that change the schema from each version to the next version. An entry must never be edited, because
 /// existing databases were made with it.
-pub(super) const STEPS: [&str; 1] = [VERSION_1];
+pub(super) const STEPS: [&str; 2] = [VERSION_1, KEY_DIGESTS];
 
 /// Keys are compared byte by byte (`COLLATE "C"`), so that their order does not depend on the database, and so that an
 /// update of the operating system does not damage an index.
@@ -116,3 +116,14 @@ CREATE INDEX audit_at ON audit (at);
 CREATE TABLE probe (bytes bytea NOT NULL);
 ALTER TABLE probe ALTER COLUMN bytes SET STORAGE EXTERNAL;
 "#;
+
+/// The statements that replace each idempotency key, and the digest of the body that came with it, by one short digest.
+/// `IdempotencyKey` makes the same digest.
+const KEY_DIGESTS: &str = r"
+ALTER TABLE request ADD COLUMN idempotency bytea;
+UPDATE request SET idempotency = substring(
+    sha256(convert_to(owner, 'UTF8') || '\xff' || convert_to(route, 'UTF8') || '\xff' || convert_to(key, 'UTF8')) FOR 16
+) WHERE key IS NOT NULL;
+ALTER TABLE request DROP COLUMN key, DROP COLUMN digest;
+CREATE UNIQUE INDEX request_key ON request (idempotency) WHERE idempotency IS NOT NULL;
+";

@@ -10,11 +10,11 @@ use crate::sqlite::codec::{extras_to_text, headers_to_bytes};
 use crate::sqlite::idempotency;
 use crate::sqlite::statement::statement;
 use crate::sqlite::states::RequestState;
-use crate::terms::Terms;
+use crate::terms::{IdempotencyKey, Terms};
 
 const REQUEST: &str = "INSERT INTO request (seq, id, route, state, due, epoch, failures, crashes, node, created, \
-    owner, priority, deadline, timeout, started, extras, later, key, digest) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17) ON CONFLICT DO NOTHING";
+    owner, priority, deadline, timeout, started, extras, later, idempotency) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) ON CONFLICT DO NOTHING";
 const BODY: &str = "INSERT INTO request_body (seq, headers, body, registration) VALUES (?1, ?2, ?3, ?4)";
 
 impl Apply for Submit {
@@ -30,7 +30,6 @@ impl Apply for Submit {
             let state = if is_pre_claimed { RequestState::Running } else { RequestState::Queued };
             let Terms { priority, run_at, deadline, timeout } = request.terms;
             let due = run_at.map_or(now.due, |at| now.due_at(at).max(now.due));
-            let key = request.idempotency.as_ref();
             let written = write.execute(params![
                 seq,
                 request.id.as_str(),
@@ -47,8 +46,7 @@ impl Apply for Submit {
                 is_pre_claimed.then_some(now.wall.micros()),
                 request.extras.as_deref().map(extras_to_text).transpose()?.flatten(),
                 due > now.due,
-                key.map(|key| &*key.key),
-                key.map(|key| &key.digest[..]),
+                request.idempotency.as_ref().map(IdempotencyKey::as_bytes),
             ])?;
             if written == 0 {
                 // Invariant: only a taken id or a taken key keeps a request from being written.

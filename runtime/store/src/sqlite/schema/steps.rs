@@ -2,7 +2,7 @@
 
 /// The statements that change the schema from each version to the next version. An entry must never be edited, because
 /// existing database files were made with it.
-pub(super) const STEPS: [&str; 14] = [
+pub(super) const STEPS: [&str; 15] = [
     VERSION_1,
     VERSION_2,
     VERSION_3,
@@ -17,6 +17,7 @@ pub(super) const STEPS: [&str; 14] = [
     NO_TRIGGERS,
     REGISTERED,
     PROGRESS,
+    KEY_DIGESTS,
 ];
 
 pub(super) const VERSION_1: &str = "
@@ -247,4 +248,14 @@ CREATE TABLE run_progress (
     request INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, sequence INTEGER NOT NULL, fraction REAL, message TEXT,
     detail BLOB, at INTEGER NOT NULL
 );
+";
+
+/// The statements that replace each idempotency key, and the digest of the body that came with it, by one short digest.
+const KEY_DIGESTS: &str = "
+ALTER TABLE request ADD COLUMN idempotency BLOB;
+UPDATE request SET idempotency = postback_key(owner, route, key) WHERE key IS NOT NULL;
+DROP INDEX request_key;
+CREATE UNIQUE INDEX request_key ON request (idempotency) WHERE idempotency IS NOT NULL;
+ALTER TABLE request DROP COLUMN key;
+ALTER TABLE request DROP COLUMN digest;
 ";

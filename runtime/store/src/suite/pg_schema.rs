@@ -1,0 +1,43 @@
+//! What the store does with the tables of other versions in PostgreSQL.
+
+use super::pg_outages::{number, run, shell};
+use super::world::{World, id};
+use crate::record::{NewRequest, Submitted};
+use crate::{IdempotencyKey, OpenError};
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL; run it with --include-ignored"]
+async fn newer_schema_refused_and_untouched() {
+    let world = World::postgres();
+    world.open().await.close().await;
+    let mut conn = shell(world.database()).await;
+    run(&mut conn, "UPDATE meta SET value = '1000' WHERE key = 'postback schema'").await;
+    let nodes = number(&mut conn, "SELECT count(*) FROM node").await;
+    match world.try_open().await {
+        Err(error @ OpenError::DatabaseNewer { found: 1_000, .. }) => {
+            assert!(error.to_string().contains("newer program"));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(number(&mut conn, "SELECT count(*) FROM node").await, nodes);
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL; run it with --include-ignored"]
+async fn a_key_of_version_1_still_makes_one_request() {
+    let world = World::postgres();
+    let keyed = |name: &str| {
+        let request = NewRequest { owner: "a".into(), ..world.request(name) };
+        NewRequest { idempotency: Some(IdempotencyKey::new("a", &request.route, "ü")), ..request }
+    };
+    let store = world.open().await;
+    assert_eq!(store.submit(keyed("1")).await.unwrap(), Submitted::New);
+    store.close().await;
+    let as_version_1 = "ALTER TABLE request DROP COLUMN idempotency, ADD COLUMN key text, ADD COLUMN digest bytea; \
+                        UPDATE request SET key = 'ü', digest = '\\x00'; \
+                        UPDATE meta SET value = '1' WHERE key = 'postback schema'";
+    run(&mut shell(world.database()).await, as_version_1).await;
+    let store = world.open().await;
+    assert_eq!(store.submit(keyed("2")).await.unwrap(), Submitted::Repeated(id("1")));
+    store.close().await;
+}
