@@ -107,6 +107,30 @@ impl<S: Send + Sync + 'static> App<S> {
         self.of_last_route("caller_webhook", Unbound::allow_caller_webhook)
     }
 
+    /// Sets after which errors a failed request of the last route that was added runs again. After another error, the
+    /// request fails at once, even if `worker.max_attempts` would allow more runs.
+    ///
+    /// The closure takes the error that the handler returns. A panic, or a run that takes too long, is no error of the
+    /// handler: after these the request runs again. If the error is a [`HandlerError`](crate::HandlerError), it also has
+    /// a say.
+    ///
+    /// ```
+    /// use postback::App;
+    ///
+    /// async fn fetch() -> Result<(), std::io::Error> {
+    ///     Ok(())
+    /// }
+    ///
+    /// let app = App::new(())
+    ///     .route("/fetch", fetch)
+    ///     .max_attempts(5)
+    ///     .retry_if(|error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionReset);
+    /// ```
+    #[track_caller]
+    pub fn retry_if<E: 'static>(self, condition: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
+        self.of_last_route("retry_if", |route| route.set_retry_if(condition))
+    }
+
     /// Sets an example of a payload for the last route that was added. When the server starts, the server prints a
     /// command that sends this example.
     #[track_caller]

@@ -8,7 +8,9 @@ mod attribute;
 mod body;
 mod cancellation;
 pub mod check;
+mod checkpoint;
 mod deadline;
+mod error;
 mod extract;
 mod limits;
 mod payload;
@@ -16,6 +18,7 @@ mod progress;
 mod routes;
 mod schema;
 
+use std::any::{TypeId, type_name};
 use std::fmt::Display;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,7 +33,11 @@ pub(crate) use self::attribute::Asked;
 pub use self::attribute::{Announcement, Reads, WebhookProbe, type_path};
 pub(crate) use self::body::{PayloadError, PayloadKind};
 pub use self::cancellation::{CancelReason, Cancellation};
+pub(crate) use self::checkpoint::Keeper;
+pub use self::checkpoint::{Checkpoint, CheckpointError};
 pub use self::deadline::Deadline;
+pub(crate) use self::error::{AfterError, RetryIf};
+pub use self::error::{HandlerError, IntoHandlerError};
 pub use self::extract::{Config, Extract, Headers, State};
 pub(crate) use self::extract::{Shared, States};
 pub use self::payload::Payload;
@@ -67,6 +74,10 @@ pub(crate) struct RunInfo {
     pub(crate) cancellation: Option<Cancellation>,
     /// The longest time that the run may take, from its beginning.
     pub(crate) limit: Option<Duration>,
+    /// What keeps the checkpoints of the run.
+    pub(crate) checkpoint: Keeper,
+    /// Whether the request runs again after an error of the handler. `None`: always.
+    pub(crate) retry_if: Option<RetryIf>,
 }
 
 /// What the parameters of a handler need of the worker. The worker prepares nothing else.
@@ -78,6 +89,8 @@ pub struct Needs {
     pub(crate) cancellation: bool,
     /// The handler asks how the last run failed.
     pub(crate) last_error: bool,
+    /// The handler saves checkpoints.
+    pub(crate) checkpoint: bool,
 }
 
 impl Needs {
@@ -86,6 +99,7 @@ impl Needs {
             progress: self.progress || other.progress,
             cancellation: self.cancellation || other.cancellation,
             last_error: self.last_error || other.last_error,
+            checkpoint: self.checkpoint || other.checkpoint,
         }
     }
 }
@@ -103,8 +117,8 @@ pub(crate) enum Ended {
     /// The handler returned `Ok`. The value is the result as JSON, or `Err` with the reason why the result could not be
     /// serialised. The value is `None` if an annotated function call has already serialised the result.
     Completed(Option<Result<Option<Json>, String>>),
-    /// The handler returned `Err`. The value is the text of the error.
-    Failed(String),
+    /// The handler returned `Err`, or a parameter of it could not be made. `text` is the text of the error.
+    Failed { text: String, after: AfterError },
     /// The handler's function panicked, or the future that it returned, or the `Drop` of a value in one of these. The
     /// value is the message of the panic.
     Panicked(String),
@@ -115,14 +129,14 @@ pub(crate) type Running = Pin<Box<dyn Future<Output = Ended> + Send>>;
 /// An async function that can be the handler of a route, which [`App::route`](crate::App::route) adds.
 ///
 /// This trait is implemented for `async fn(A1, …, A8) -> Result<T, E>` where each `A` implements [`Extract`], `T:
-/// Serialize` and `E: Display`. The function's future must be `Send`. The error is formatted with `{:#}`, which makes
+/// Serialize` and `E: Display + 'static`. The function's future must be `Send`. The error is formatted with `{:#}`, which makes
 /// some error types show their causes. The text of the error is logged and stored. Reports and API responses show this
 /// text only if the attribute has the argument `error`.
 #[diagnostic::on_unimplemented(
     message = "this function cannot be a handler of an app with settings of type `{S}`",
     label = "not a handler",
-    note = "a handler is an `async fn` with up to 8 parameters of the types `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation`, `Deadline`",
-    note = "it returns `Result<T, E>` with `T: Serialize` and `E: Display`, and its future is `Send`",
+    note = "a handler is an `async fn` with up to 8 parameters of the types `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation`, `Deadline`, `Checkpoint<T>`",
+    note = "it returns `Result<T, E>` with `T: Serialize` and `E: Display + 'static`, and its future is `Send`",
     note = "write `#[postback::debug_handler]` above the function to see which part does not fit"
 )]
 pub trait Handler<A, S>: Send + Sync + 'static {
@@ -136,6 +150,8 @@ pub struct Bound {
     /// The kind of the handler's payload. `None` if the handler takes no payload.
     pub(crate) payload: Option<PayloadKind>,
     pub(crate) needs: Needs,
+    /// The type of the handler's error, and its name.
+    pub(crate) error: (TypeId, &'static str),
     /// Messages about the handler's parameters, one message for each thing that a parameter needs and the app lacks.
     pub(crate) faults: Vec<String>,
 }
@@ -152,8 +168,17 @@ impl Bound {
         if payloads.len() > 1 {
             faults.push(format!("the handler takes {} payloads, but a request has only one", payloads.len()));
         }
-        Self { run, payload: payloads.first().copied(), needs, faults }
+        Self { run, payload: payloads.first().copied(), needs, error: named::<()>(), faults }
     }
+
+    fn failing_with<E: 'static>(self) -> Self {
+        Self { error: named::<E>(), ..self }
+    }
+}
+
+/// Returns a type and its name.
+pub(crate) fn named<T: 'static>() -> (TypeId, &'static str) {
+    (TypeId::of::<T>(), type_name::<T>())
 }
 
 macro_rules! handlers {
@@ -163,7 +188,7 @@ macro_rules! handlers {
             F: Fn($($Arg,)*) -> Fut + Send + Sync + 'static,
             Fut: Future<Output = Result<T, E>> + Send + 'static,
             T: Serialize,
-            E: Display,
+            E: Display + 'static,
             S: Send + Sync + 'static,
             $($Arg: Extract<S>,)*
         {
@@ -178,7 +203,7 @@ macro_rules! handlers {
                         $(
                             let $arg = match $Arg::extract(&run, &shared) {
                                 Ok(extracted) => extracted,
-                                Err(text) => return Ended::Failed(text),
+                                Err(text) => return Ended::Failed { text, after: AfterError::Usual },
                             };
                         )*
                         drop(shared);
@@ -188,7 +213,7 @@ macro_rules! handlers {
                         }
                     })
                 };
-                Bound::new(Box::new(run), payloads, needs, faults)
+                Bound::new(Box::new(run), payloads, needs, faults).failing_with::<E>()
             }
         }
     };
@@ -206,19 +231,21 @@ handlers!(A1 a1 A2 a2 A3 a3 A4 a4 A5 a5 A6 a6 A7 a7 A8 a8);
 
 /// Converts the `Result` that a handler has returned into an `Ended`. Drops the `Result`, and catches a panic of this
 /// drop.
-fn ended<T: Serialize, E: Display>(returned: Result<T, E>, run: &Run) -> Ended {
+fn ended<T: Serialize, E: Display + 'static>(returned: Result<T, E>, run: &Run) -> Ended {
     caught(|| rendered(returned, run)).unwrap_or_else(Ended::Panicked)
 }
 
-fn rendered<T: Serialize, E: Display>(returned: Result<T, E>, run: &Run) -> Ended {
+fn rendered<T: Serialize, E: Display + 'static>(returned: Result<T, E>, run: &Run) -> Ended {
     match returned {
         Ok(_) if !(run.wanted)() => Ended::Completed(None),
         Ok(result) => Ended::Completed(Some(match caught(|| Json::of(&result)) {
             Ok(json) => json.map_err(|error| error.to_string()),
             Err(_) => Err("its Serialize implementation panicked".into()),
         })),
-        Err(error) => Ended::Failed(
-            caught(|| format!("{error:#}")).unwrap_or_else(|_| "an error whose Display implementation panicked".into()),
-        ),
+        Err(error) => {
+            let text = caught(|| format!("{error:#}"));
+            let text = text.unwrap_or_else(|_| "an error whose Display implementation panicked".into());
+            Ended::Failed { text, after: error::after(&error, run.info.retry_if.as_ref()) }
+        }
     }
 }

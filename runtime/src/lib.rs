@@ -232,7 +232,8 @@ pub use bytes::Bytes;
 pub use entry::{Program, run};
 #[cfg(feature = "server")]
 pub use handler::{
-    Attempt, CancelReason, Cancellation, Config, Deadline, Extract, Handler, Headers, Payload, Progress, State,
+    Attempt, CancelReason, Cancellation, Checkpoint, CheckpointError, Config, Deadline, Extract, Handler, HandlerError,
+    Headers, IntoHandlerError, Payload, Progress, State,
 };
 pub use outcome::{Fallible, ReportOutcome, report_outcome};
 #[doc = include_str!("../docs/async_handler.md")]

@@ -4,6 +4,7 @@
 //! computes for minutes delays neither claims nor outcomes nor time limits.
 
 mod after_run;
+mod checkpoint;
 mod expiry;
 mod handler_task;
 mod progress;

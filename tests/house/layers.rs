@@ -43,7 +43,7 @@ const STORE: House = House {
     name: "postback_store",
     rows: &[
         &["terms"],
-        &["backoff", "shutdown", "error", "options", "progress", "record", "room", "intake", "quota"],
+        &["backoff", "shutdown", "error", "options", "progress", "checkpoint", "record", "room", "intake", "quota"],
         &[
             "backlog", "begun", "cancel", "clock", "counters", "health", "list", "overview", "parked", "share",
             "sizes", "space", "summary", "audit", "tokens",

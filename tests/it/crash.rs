@@ -159,3 +159,26 @@ fn the_harness_finds_a_forgotten_request_and_a_forgotten_report() {
         assert!(output.contains(promise), "{output}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_run_goes_on_where_the_last_one_was() {
+    let mut server = Server::start("");
+    let id = server.submit("/resuming", json!({"gate": "gate"})).await;
+    server.process.wait_for("saved 3");
+    server.kill_and_restart();
+    server.process.wait_for("saved 6");
+    assert_eq!(server.count("checkpoint").await, 1);
+    server.open("gate");
+    let settled = server.settled("/resuming", &id).await;
+    assert_eq!(settled["result"], json!({"begun_at": 3, "ended_at": 6}));
+    // The checkpoint of a request that has ended is deleted soon after its end.
+    let deleted = async || match server.count("checkpoint").await {
+        0 => Ok(()),
+        rows => Err(rows),
+    };
+    eventually_async("the deleted checkpoint", deleted).await;
+
+    let large = server.submit("/oversized", json!({})).await;
+    assert_eq!(server.settled("/oversized", &large).await["status"], "failed");
+    server.process.wait_for("the checkpoint has 307202 bytes of JSON, and 262144 are allowed");
+}

@@ -87,3 +87,24 @@ async fn only_the_last_failure_is_reported() {
     server.stop();
     assert_eq!(receiver.all().len(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_and_a_route_decide_whether_a_request_runs_again() {
+    // With the usual wait, no request would run again within the time of the test.
+    let mut server = Server::start("[worker]\nmax_attempts = 3\nretry_delay = \"1h\"\nmax_retry_delay = \"1h\"\n");
+    let later = server.submit("/choosing/error", json!({"text": "later"})).await;
+    let settled = server.settled("/choosing/error", &later).await;
+    assert_eq!((&settled["status"], &settled["result"]), (&json!("completed"), &json!(3)));
+    server.process.wait_for("runs again in 20 ms (failed run 2 of 3): not now");
+
+    for (route, text) in [("/choosing/error", "permanent"), ("/choosing/route", "no more")] {
+        let id = server.submit(route, json!({"text": text})).await;
+        assert_eq!(server.settled(route, &id).await["status"], "failed", "{route}");
+    }
+    let usual = server.submit("/choosing/error", json!({"text": "usual"})).await;
+    let again = server.submit("/choosing/route", json!({"text": "try again"})).await;
+    server.process.wait_for(&format!("/choosing/error {usual} failed"));
+    server.process.wait_for(&format!("/choosing/route {again} failed"));
+    server.stop();
+    assert_eq!(server.process.output().matches("runs again in 1 h (failed run 1 of 3)").count(), 2);
+}

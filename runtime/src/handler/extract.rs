@@ -16,12 +16,12 @@ use postback_wire::webhook::Operators;
 /// A type that a handler can take as a parameter.
 ///
 /// These types are [`Config`], [`State`], [`Payload`](super::Payload), [`Headers`], [`RequestId`],
-/// [`Progress`](super::Progress), [`Attempt`](super::Attempt), [`Cancellation`](super::Cancellation) and
-/// [`Deadline`](super::Deadline). The trait is sealed.
+/// [`Progress`](super::Progress), [`Attempt`](super::Attempt), [`Cancellation`](super::Cancellation),
+/// [`Deadline`](super::Deadline) and [`Checkpoint`](super::Checkpoint). The trait is sealed.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot take `{Self}` as a parameter in an app with settings of type `{S}`",
     label = "not a handler parameter",
-    note = "a handler can take `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation` and `Deadline`, all from `postback`",
+    note = "a handler can take `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation`, `Deadline` and `Checkpoint<T>`, all from `postback`",
     note = "take a value given with `App::state(value)` as `State<T>`, and the body of the request as `Payload<T>`"
 )]
 pub trait Extract<S>: sealed::Parameter {
@@ -53,7 +53,7 @@ pub(super) mod sealed {
     #[diagnostic::on_unimplemented(
         message = "a handler cannot take `{Self}` as a parameter",
         label = "not a handler parameter",
-        note = "a handler can take `Config<S>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation` and `Deadline`, all from `postback`",
+        note = "a handler can take `Config<S>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation`, `Deadline` and `Checkpoint<T>`, all from `postback`",
         note = "take a value given with `App::state(value)` as `State<T>`, and the body of the request as `Payload<T>`"
     )]
     pub trait Parameter: Sized + Send + 'static {}

@@ -1,12 +1,13 @@
 //! Routes: which path leads to which handler. All routes are checked together when the app starts.
 
+use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
 use std::panic::Location;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use super::attribute::{self, Announcement, Asked, Reads};
 use super::limits::Limits;
-use super::{Bound, Described, Handler, Needs, PayloadKind, Run, Running, Shared};
+use super::{Bound, Described, Handler, Needs, PayloadKind, RetryIf, Run, Running, Shared, named};
 use crate::poster::Registered;
 use postback_store::Registration;
 use postback_wire::webhook::Webhooks;
@@ -25,8 +26,15 @@ pub(crate) struct Unbound<S> {
     caller_webhook: bool,
     example: Option<String>,
     describe: Option<fn() -> Described>,
+    retry_if: Option<OfError>,
     limits: Limits,
     bind: Box<dyn FnOnce(Arc<Shared<S>>) -> Bound + Send>,
+}
+
+/// A condition on the error of a handler, with the type that it takes.
+struct OfError {
+    takes: (TypeId, &'static str),
+    retry_if: RetryIf,
 }
 
 impl<S: 'static> Unbound<S> {
@@ -34,7 +42,8 @@ impl<S: 'static> Unbound<S> {
         let bind = Box::new(|shared| handler.bind(shared));
         let (name, webhook, limits) = (std::any::type_name::<H>(), Webhooks::default(), Limits::default());
         let caller_webhook = false;
-        Self { path, name, location, webhook, caller_webhook, example: None, describe: None, limits, bind }
+        let (example, describe, retry_if) = (None, None, None);
+        Self { path, name, location, webhook, caller_webhook, example, describe, retry_if, limits, bind }
     }
 
     /// Changes the limits that the program sets for the route.
@@ -55,6 +64,13 @@ impl<S: 'static> Unbound<S> {
     /// Sets the payload of the example request that the server prints when it starts.
     pub(crate) fn set_example(&mut self, payload: String) {
         self.example = Some(payload);
+    }
+
+    /// Sets after which errors of the handler a request runs again.
+    pub(crate) fn set_retry_if<E: 'static>(&mut self, retry_if: impl Fn(&E) -> bool + Send + Sync + 'static) {
+        // The type of the error is compared when the route is bound.
+        let retry_if = Arc::new(move |error: &dyn Any| error.downcast_ref().is_none_or(&retry_if));
+        self.retry_if = Some(OfError { takes: named::<E>(), retry_if });
     }
 
     /// Sets the function that describes the types of payload and result.
@@ -82,6 +98,8 @@ pub(crate) struct Route {
     pub(crate) example: Option<String>,
     /// The schemas of payload and result. `None` if the program does not describe them.
     pub(crate) described: Option<Described>,
+    /// After which errors of the handler a request runs again. `None`: after all.
+    pub(crate) retry_if: Option<RetryIf>,
     /// The limits that the program sets for the route.
     of_program: Limits,
     /// The limits that apply: those of the operator's settings, and those of the program where the settings have none.
@@ -146,7 +164,9 @@ impl Routes {
     pub(crate) fn bind<S: 'static>(unbound: Vec<Unbound<S>>, shared: &Arc<Shared<S>>) -> Result<Self, Vec<RouteError>> {
         let mut errors = Vec::new();
         let mut routes = BTreeMap::<String, Arc<Route>>::new();
-        for Unbound { path, name, location, webhook, caller_webhook, example, describe, limits, bind } in unbound {
+        for Unbound { path, name, location, webhook, caller_webhook, example, describe, retry_if, limits, bind } in
+            unbound
+        {
             let mut refuse = |problem| errors.push(RouteError { path: path.clone(), location, problem });
             if let Err(problem) = check(&path) {
                 refuse(problem);
@@ -164,8 +184,14 @@ impl Routes {
                 refuse(problem);
                 continue;
             }
-            let Bound { run, payload, needs, faults } = bind(Arc::clone(shared));
+            let Bound { run, payload, needs, error, faults } = bind(Arc::clone(shared));
             faults.into_iter().chain(limits.mistakes()).for_each(&mut refuse);
+            if let Some(OfError { takes, .. }) = retry_if.as_ref().filter(|condition| condition.takes.0 != error.0) {
+                refuse(format!(
+                    "`retry_if` takes an error of type {}, but the handler returns one of type {}",
+                    takes.1, error.1
+                ));
+            }
             let route = Route {
                 path: path.clone(),
                 name,
@@ -177,6 +203,7 @@ impl Routes {
                 needs,
                 example,
                 described: describe.map(|describe| describe()),
+                retry_if: retry_if.map(|condition| condition.retry_if),
                 of_program: limits,
                 limits: RwLock::new(limits),
                 run,
@@ -334,5 +361,20 @@ mod tests {
         let told: Vec<_> = errors.iter().map(ToString::to_string).collect();
         assert!(told[0].contains("no alloc::string::String was given with App::state"), "{told:?}");
         assert!(told[1].contains("takes 2 payloads"), "{told:?}");
+    }
+
+    #[test]
+    fn a_condition_on_another_error_is_told_with_both_types() {
+        let mut route = unbound("/a");
+        route.set_retry_if(|_: &u8| true);
+        let errors = Routes::bind(vec![route], &shared()).err().unwrap();
+        let told = errors[0].to_string();
+        let what = "`retry_if` takes an error of type u8, but the handler returns one of type alloc::string::String";
+        assert!(told.ends_with(what), "{told}");
+        let mut route = unbound("/a");
+        route.set_retry_if(|error: &String| error.is_empty());
+        let routes = Routes::bind(vec![route], &shared()).ok().unwrap();
+        let retry_if = routes.get("/a").unwrap().retry_if.clone().unwrap();
+        assert_eq!(["", "x"].map(|text| retry_if(&text.to_owned())), [true, false]);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Options;
-use crate::handler::Ended;
+use crate::handler::{AfterError, Ended};
 use postback_wire::report::{Outcome, Reason, Status};
 use postback_wire::time::{Spoken, Timestamp};
 
@@ -38,7 +38,7 @@ pub(super) fn outcome(end: RunEnd, captured: Option<Outcome>, now: Timestamp) ->
         RunEnd::Finished(Ended::Completed(Some(Err(why)))) => {
             Outcome::failed(Reason::Unserializable, Some(format!("the result cannot be serialised: {why}")), now)
         }
-        RunEnd::Finished(Ended::Failed(text)) => failed(captured, Reason::Error, text, now),
+        RunEnd::Finished(Ended::Failed { text, .. }) => failed(captured, Reason::Error, text, now),
         RunEnd::Finished(Ended::Panicked(text)) => failed(captured, Reason::Panic, format!("it panicked: {text}"), now),
         RunEnd::TimedOut(limit) => {
             let text = format!("it ran longer than {} ({})", Spoken(limit.time), limit.set_by);
@@ -60,16 +60,27 @@ fn failed(captured: Option<Outcome>, reason: Reason, text: String, now: Timestam
     Outcome { detail: Some(text), ..captured.unwrap_or_else(|| Outcome::failed(reason, None, now)) }
 }
 
-/// Returns how long a failed request waits before it runs again. `failures` is the number of its failed runs.
+/// Returns what the handler's error says of what follows.
+pub(super) fn after_error(end: &RunEnd) -> AfterError {
+    if let RunEnd::Finished(Ended::Failed { after, .. }) = end { *after } else { AfterError::Usual }
+}
+
+/// Returns how long a failed request waits before it runs again. `failures` is the number of its failed runs, and
+/// `after` what the handler's error says.
 ///
 /// Returns `None` if the request must not run again, because it has had `max_attempts` failed runs or because another
-/// run would fail in the same way. The wait doubles after each failed run, up to `max_retry_delay`.
-pub(super) fn retry(outcome: &Outcome, failures: u32, options: &Options) -> Option<Duration> {
+/// run would fail in the same way. The usual wait doubles after each failed run, up to `max_retry_delay`.
+pub(super) fn retry(outcome: &Outcome, failures: u32, options: &Options, after: AfterError) -> Option<Duration> {
     let may_succeed = matches!(outcome.reason, Reason::Error | Reason::Panic | Reason::Timeout);
     let doublings = failures.saturating_sub(1).min(31);
     let longest = options.max_retry_delay.max(options.retry_delay);
-    let delay = options.retry_delay.saturating_mul(1 << doublings).min(longest);
-    (may_succeed && failures < options.max_attempts).then_some(delay)
+    let usual = options.retry_delay.saturating_mul(1 << doublings).min(longest);
+    let delay = match after {
+        AfterError::Usual => Some(usual),
+        AfterError::RetryAfter(wait) => Some(wait),
+        AfterError::Permanent => None,
+    };
+    delay.filter(|_| may_succeed && failures < options.max_attempts)
 }
 
 #[cfg(test)]
@@ -92,7 +103,7 @@ mod tests {
         let pauses = |delay, longest| {
             let [retry_delay, max_retry_delay] = [delay, longest].map(Duration::from_secs);
             let options = Options { retry_delay, max_retry_delay, ..options(1_000) };
-            [1, 2, 3, 4, 999].map(|failures| retry(&failed, failures, &options).unwrap().as_secs())
+            [1, 2, 3, 4, 999].map(|failures| retry(&failed, failures, &options, AfterError::Usual).unwrap().as_secs())
         };
         assert_eq!(pauses(5, 30), [5, 10, 20, 30, 30]);
         assert_eq!(pauses(90, 60), [90; 5]);
@@ -109,7 +120,11 @@ mod tests {
     #[test]
     fn a_handler_that_disagrees_with_an_inner_call_is_believed() {
         let inner = Outcome::completed(Json::of("inner").unwrap(), EARLIER);
-        let failed = outcome(RunEnd::Finished(Ended::Failed("outer".into())), Some(inner), NOW);
+        let failed = outcome(
+            RunEnd::Finished(Ended::Failed { text: "outer".into(), after: AfterError::Usual }),
+            Some(inner),
+            NOW,
+        );
         assert_eq!((failed.status, failed.reason, failed.finished), (Status::Failed, Reason::Error, NOW));
 
         let inner = Outcome::failed(Reason::Error, None, EARLIER);
@@ -123,7 +138,11 @@ mod tests {
     fn a_failure_keeps_what_the_attribute_tells_and_gets_the_text_for_the_log() {
         let mut captured = Outcome::failed(Reason::Error, None, EARLIER);
         captured.error = Some(Json::string("public"));
-        let outcome = outcome(RunEnd::Finished(Ended::Failed("private".into())), Some(captured), NOW);
+        let outcome = outcome(
+            RunEnd::Finished(Ended::Failed { text: "private".into(), after: AfterError::Usual }),
+            Some(captured),
+            NOW,
+        );
         assert_eq!(outcome.error, Some(Json::string("public")));
         assert_eq!(outcome.detail.as_deref(), Some("private"));
     }
@@ -134,17 +153,29 @@ mod tests {
         let outcome = outcome(RunEnd::Cancelled, Some(captured), NOW);
         assert_eq!(outcome, Outcome::cancelled(NOW));
         assert_eq!((outcome.status, outcome.end()), (Status::Cancelled, postback_wire::report::Ends::CANCELLED));
-        assert_eq!(retry(&outcome, 1, &options(9)), None);
+        assert_eq!(retry(&outcome, 1, &options(9), AfterError::Usual), None);
     }
 
     #[test]
     fn only_failures_of_the_run_itself_are_retried() {
         let failed = |reason| Outcome::failed(reason, None, NOW);
-        assert_eq!(retry(&failed(Reason::Error), 1, &options(1)), None);
-        assert_eq!(retry(&failed(Reason::Error), 1, &options(2)), Some(Duration::from_secs(1)));
-        assert_eq!(retry(&failed(Reason::Timeout), 2, &options(9)), Some(Duration::from_secs(2)));
-        assert_eq!(retry(&failed(Reason::Panic), 50, &options(99)), Some(Duration::from_mins(1)));
-        assert_eq!(retry(&failed(Reason::Unserializable), 1, &options(9)), None);
-        assert_eq!(retry(&Outcome::completed(None, NOW), 1, &options(9)), None);
+        assert_eq!(retry(&failed(Reason::Error), 1, &options(1), AfterError::Usual), None);
+        assert_eq!(retry(&failed(Reason::Error), 1, &options(2), AfterError::Usual), Some(Duration::from_secs(1)));
+        assert_eq!(retry(&failed(Reason::Timeout), 2, &options(9), AfterError::Usual), Some(Duration::from_secs(2)));
+        assert_eq!(retry(&failed(Reason::Panic), 50, &options(99), AfterError::Usual), Some(Duration::from_mins(1)));
+        assert_eq!(retry(&failed(Reason::Unserializable), 1, &options(9), AfterError::Usual), None);
+        assert_eq!(retry(&Outcome::completed(None, NOW), 1, &options(9), AfterError::Usual), None);
+    }
+
+    #[test]
+    fn an_error_may_end_the_request_or_choose_the_wait() {
+        let error = Outcome::failed(Reason::Error, None, NOW);
+        let wait = Duration::from_hours(3);
+        assert_eq!(retry(&error, 1, &options(9), AfterError::Permanent), None);
+        assert_eq!(retry(&error, 1, &options(9), AfterError::RetryAfter(wait)), Some(wait));
+        assert_eq!(retry(&error, 9, &options(9), AfterError::RetryAfter(wait)), None);
+        let ended = |after| RunEnd::Finished(Ended::Failed { text: String::new(), after });
+        assert_eq!(after_error(&ended(AfterError::Permanent)), AfterError::Permanent);
+        assert_eq!(after_error(&RunEnd::Cancelled), AfterError::Usual);
     }
 }

@@ -11,8 +11,8 @@ use super::handler_task::Interrupted;
 use super::registration::{self, Attempts};
 use super::sink::{Captured, RunSink};
 use super::slot::Slot;
-use super::{Context, handler_task, progress, run_span, settle};
-use crate::handler::{Attempt, Cancellation, Route, RunInfo, Telling};
+use super::{Context, checkpoint, handler_task, progress, run_span, settle};
+use crate::handler::{AfterError, Attempt, Cancellation, Keeper, Route, RunInfo, Telling};
 use crate::panics::contain;
 use crate::poster::Registered;
 use postback_store::{ClaimedRequest, warn_unless_logged};
@@ -63,6 +63,9 @@ async fn run_within(context: &Arc<Context>, row: &ClaimedRequest, sink: &Arc<Run
     record_waiting_time(context, row);
     let telling = route.needs.progress.then(|| Telling::new(context.outbox.clock().clone()));
     let info = info(context, route, row, telling.as_ref()).await;
+    let Some(info) = checkpoint::with_keeper(context, route, row, info).await else {
+        return context.put_back(&route.path, row.claim.clone(), false).await;
+    };
     let cancellation = info.cancellation.clone();
     let task = handler_task::spawn(context, route, row, (sink, info), slot);
     let watched = handler_task::watch(context, row, sink, &cancelled, (task, cancellation));
@@ -81,11 +84,16 @@ async fn run_within(context: &Arc<Context>, row: &ClaimedRequest, sink: &Arc<Run
         (RunEnd::Cancelled, None) => registration::ask_handler(context, route, row).await,
         (_, registered) => registered,
     };
+    let after = after_run::after_error(&end);
     let outcome = after_run::outcome(end, outcome, context.outbox.clock().now());
-    let Some(outcome) = run_again(context, row, &cancelled, outcome, registered.as_ref(), took).await else { return };
+    let again = run_again(context, row, &cancelled, (outcome, after), registered.as_ref(), took);
+    let Some(outcome) = again.await else { return };
     let registered = registered.or_else(|| row.registration.as_deref().cloned().map(Registered::from));
     let line = settle::log_line(&route.path, &row.claim, &outcome, took);
     settle::settle(context, row, outcome, registered, line).await;
+    if route.needs.checkpoint {
+        checkpoint::drop_of(context.outbox.store(), row).await;
+    }
 }
 
 /// Makes what the handler may ask about its run.
@@ -111,6 +119,8 @@ async fn info(context: &Context, route: &Route, row: &ClaimedRequest, telling: O
         attempt,
         cancellation: route.needs.cancellation.then(Cancellation::default),
         limit: Some(context.time_limit(row).time),
+        retry_if: route.retry_if.clone(),
+        checkpoint: Keeper::default(),
     }
 }
 
@@ -128,11 +138,11 @@ async fn run_again(
     context: &Context,
     row: &ClaimedRequest,
     cancelled: &CancellationToken,
-    outcome: Outcome,
+    (outcome, after): (Outcome, AfterError),
     registered: Option<&Registered>,
     took: Duration,
 ) -> Option<Outcome> {
-    match after_run::retry(&outcome, row.failures + 1, &context.options_of(&row.route)) {
+    match after_run::retry(&outcome, row.failures + 1, &context.options_of(&row.route), after) {
         None => Some(outcome),
         // The failed run would be followed by another run, but a cancelled request does not run again. So the outcome
         // of the request is "cancelled" instead of this failure.

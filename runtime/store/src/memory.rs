@@ -178,6 +178,10 @@ impl Reader for Memory {
         ready(Ok(self.lock().timeline(id))).boxed()
     }
 
+    fn checkpoint<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Bytes>, Cause>> {
+        ready(Ok(self.lock().requests.get(id).and_then(|row| row.checkpoint.clone()))).boxed()
+    }
+
     fn progress<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Progress>, Cause>> {
         ready(Ok(self.lock().progress(id))).boxed()
     }

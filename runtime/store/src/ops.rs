@@ -9,6 +9,7 @@ mod claim_parked;
 mod claim_reports;
 mod claim_requests;
 mod disable;
+mod drop_checkpoint;
 mod enable;
 mod give_up_parked;
 mod hold_report;
@@ -21,6 +22,7 @@ mod release_report;
 mod release_request;
 mod replay;
 mod revoke_token;
+mod save_checkpoint;
 mod settle_report;
 mod settle_request;
 mod submit;
@@ -40,6 +42,7 @@ pub(crate) use self::claim_requests::Claimed;
 pub use self::claim_requests::Load;
 pub(crate) use self::disable::Disable;
 pub use self::disable::DisabledNow;
+pub(crate) use self::drop_checkpoint::DropCheckpoint;
 pub(crate) use self::enable::Enable;
 pub(crate) use self::enable::Enabled;
 pub(crate) use self::give_up_parked::GiveUpParked;
@@ -56,6 +59,7 @@ pub(crate) use self::release_request::ReleaseRequest;
 pub(crate) use self::replay::Replay;
 pub use self::replay::Replayed;
 pub(crate) use self::revoke_token::RevokeToken;
+pub(crate) use self::save_checkpoint::SaveCheckpoint;
 pub(crate) use self::settle_report::SettleReport;
 pub(crate) use self::settle_report::SettledReport;
 pub(crate) use self::settle_request::SettleRequest;
@@ -75,13 +79,14 @@ use postback_wire::time::Timestamp;
 macro_rules! with_operations {
     ($then:ident) => {
         $then! {
-            Write: Submit, SettleRequest, ReleaseRequest, Register, TellProgress, CancelRunning, SettleReport,
+            Write: Submit, SettleRequest, ReleaseRequest, Register, TellProgress, SaveCheckpoint,
+                CancelRunning, SettleReport,
                 ReleaseReport, ParkReport,
                 // `HoldReport` comes after `SettleReport`, because `SettleReport` may disable a URL. With this order,
                 // one commit can disable the URL and hold the reports to it.
                 HoldReport, Post;
             Upkeep: Replay, Recover, Purge, GiveUpParked, Disable, Enable, AddToken, RevokeToken,
-                UseTokens, WriteAudit, Barrier;
+                UseTokens, WriteAudit, DropCheckpoint, Barrier;
             Claim: ClaimExpired, ClaimRequests, ClaimReports, ClaimParked;
         }
     };

@@ -6,6 +6,7 @@
 mod backlog;
 mod callers;
 mod cancel;
+mod checkpoint;
 mod claim;
 mod clock;
 #[cfg(feature = "sqlite")]
@@ -189,6 +190,11 @@ suite! {
         the_timeline_has_every_run,
         a_timeline_has_the_last_runs,
         a_watch_sees_every_change_of_status;
+    checkpoint:
+        the_last_checkpoint_is_handed_to_the_next_run,
+        only_the_current_run_saves_a_checkpoint,
+        checkpoints_of_many_runs_are_stored_together,
+        a_checkpoint_is_repeated_after_a_failed_write;
     progress:
         the_last_progress_is_kept_with_its_number,
         only_the_current_run_tells_progress,

@@ -1,7 +1,11 @@
 //! A workload server with the handlers that the tests need.
 
+#[path = "workload/choosing.rs"]
+mod choosing;
 #[path = "workload/ends.rs"]
 mod ends;
+#[path = "workload/resuming.rs"]
+mod resuming;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -361,6 +365,11 @@ async fn app(settings: Settings) -> App<Settings> {
         .route("/within", within)
         .route("/flaky", flaky)
         .schema::<(), Runs>()
+        .route("/choosing/error", choosing::by_error)
+        .route("/choosing/route", choosing::by_route)
+        .retry_if(choosing::is_transient)
+        .route("/resuming", resuming::resuming)
+        .route("/oversized", resuming::oversized)
         .route("/bytes", bytes)
         .example("it's text")
         .route("/headers", headers)

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::Tables;
 use crate::backlog::stored_bytes;
 use crate::progress::Progress;
@@ -26,6 +28,8 @@ pub(super) struct Request {
     pub(super) started: Option<Timestamp>,
     /// What the request has told last about its progress.
     pub(super) progress: Option<Box<KeptProgress>>,
+    /// What the runs of the request have saved last.
+    pub(super) checkpoint: Option<Bytes>,
     /// The runs that did not end the request, the oldest first.
     pub(super) runs: Vec<EarlierRun>,
     pub(super) state: RequestState,

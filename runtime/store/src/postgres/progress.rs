@@ -1,10 +1,11 @@
-//! Reads how far a run has come.
+//! Reads how far a run has come, and what it has left for the next run.
 
+use bytes::Bytes;
 use sqlx::Row as _;
 use sqlx::postgres::{PgPool, PgRow};
 
 use super::codec::{blob, count, small};
-use super::statement::query;
+use super::statement::{query, query_scalar};
 use crate::progress::{Progress, Told};
 use postback_wire::id::RequestId;
 use postback_wire::report::Json;
@@ -31,4 +32,10 @@ pub(super) fn read(row: &PgRow, first: usize) -> Result<Option<Progress>, sqlx::
         at: Timestamp::from_micros(row.try_get(first + 5)?),
     };
     Ok(Some(Progress { epoch: small(row, first)?, sequence: count(row, first + 1)?, told }))
+}
+
+pub(super) async fn checkpoint(pool: &PgPool, id: &RequestId) -> Result<Option<Bytes>, sqlx::Error> {
+    let sql = "SELECT c.value FROM request AS r JOIN checkpoint AS c ON c.request = r.seq WHERE r.id = $1";
+    let value: Option<Vec<u8>> = query_scalar(sql).bind(id.as_str()).fetch_optional(pool).await?;
+    Ok(value.map(Bytes::from))
 }

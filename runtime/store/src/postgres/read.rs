@@ -274,6 +274,10 @@ impl Reader for Rows {
         timeline::timeline(&self.pool, id).map(cause).boxed()
     }
 
+    fn checkpoint<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Bytes>, Cause>> {
+        progress::checkpoint(&self.pool, id).map(cause).boxed()
+    }
+
     fn progress<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Progress>, Cause>> {
         progress::progress(&self.pool, id).map(cause).boxed()
     }

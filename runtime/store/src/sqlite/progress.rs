@@ -1,9 +1,10 @@
-//! Reads how far a run has come.
+//! Reads how far a run has come, and what it has left for the next run.
 
+use bytes::Bytes;
 use rusqlite::Connection;
 
 use super::codec::{blob, small};
-use super::statement::{Row, query};
+use super::statement::{Row, query, query_scalar};
 use crate::progress::{Progress, Told};
 use postback_wire::id::RequestId;
 use postback_wire::report::Json;
@@ -31,4 +32,10 @@ pub(super) fn read(row: &Row, first: usize) -> Result<Option<Progress>, rusqlite
     };
     let sequence = u64::try_from(row.try_get::<i64>(first + 1)?).unwrap_or(0);
     Ok(Some(Progress { epoch: small(row, first)?, sequence, told }))
+}
+
+pub(super) fn checkpoint(conn: &Connection, id: &RequestId) -> Result<Option<Bytes>, rusqlite::Error> {
+    let sql = "SELECT c.value FROM request AS r JOIN checkpoint AS c ON c.request = r.seq WHERE r.id = ?1";
+    let value: Option<Vec<u8>> = query_scalar(sql).bind(id.as_str()).fetch_optional(conn)?;
+    Ok(value.map(Bytes::from))
 }

@@ -294,6 +294,11 @@ impl Reader for Rows {
         self.run(move |conn| timeline::timeline(conn, &id))
     }
 
+    fn checkpoint<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Bytes>, Cause>> {
+        let id = id.clone();
+        self.run(move |conn| progress::checkpoint(conn, &id))
+    }
+
     fn progress<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Progress>, Cause>> {
         let id = id.clone();
         self.run(move |conn| progress::progress(conn, &id))

@@ -31,15 +31,16 @@ const FEW: &[(&str, &str, &str)] = &[
 /// Rows of all kinds, of which few wait: the size of a store that has run for a while.
 const ROWS: &str = "
     INSERT INTO request (id, route, owner, state, priority, due, later, epoch, failures, crashes, node, created, finished,
-            deadline, key, digest)
+            deadline, idempotency)
         SELECT 'r' || n, '/' || n % 5, 'o' || n % 100, CASE WHEN n % 50 > 4 THEN 2 + n % 3 WHEN n % 50 = 4 THEN 1 ELSE 0 END,
             0, n, n % 50 = 0, 1, 0, (n % 50 = 1)::integer, CASE WHEN n % 50 = 4 THEN 1 END, n,
-            CASE WHEN n % 50 > 4 THEN n END, CASE WHEN n % 7 = 0 THEN n END, CASE WHEN n % 3 = 0 THEN n END, CASE WHEN n % 3 = 0 THEN ''::bytea END
+            CASE WHEN n % 50 > 4 THEN n END, CASE WHEN n % 7 = 0 THEN n END, CASE WHEN n % 3 = 0 THEN int8send(n) END
         FROM generate_series(1, 50000) AS n;
     INSERT INTO request_body SELECT seq, '', '{}' FROM request;
     INSERT INTO registration SELECT seq, '{}' FROM request WHERE seq % 2 = 0;
     INSERT INTO outcome SELECT seq, 1, 'none', '{}' FROM request WHERE state > 1;
     INSERT INTO run_progress SELECT seq, 1, 1, 0.5, NULL, NULL, 1 FROM request;
+    INSERT INTO checkpoint SELECT seq, '' FROM request;
     INSERT INTO run SELECT seq, 1, 1, 1, 'failed' FROM request;
     INSERT INTO disabled (url, since, reason) SELECT 'https://' || n, 1, '' FROM generate_series(1, 100) AS n;
     INSERT INTO report (id, due, epoch, attempt, node, held, created, finished, state, subject, origin)
@@ -52,7 +53,7 @@ const ROWS: &str = "
         SELECT n, n, '', '', 1, CASE WHEN n % 2 = 0 THEN 1 END FROM generate_series(1, 1000) AS n;
     INSERT INTO token_use SELECT id, 1 FROM token;
     INSERT INTO audit (at, who, what, subject, detail) SELECT n, '', '', '', '' FROM generate_series(1, 50000) AS n;
-    ANALYZE node, request, request_body, registration, outcome, run, run_progress, disabled, report, report_body, attempt, token, audit;
+    ANALYZE node, request, request_body, registration, outcome, run, run_progress, checkpoint, disabled, report, report_body, attempt, token, audit;
 ";
 
 async fn connect(world: &World) -> PgConnection {

@@ -21,11 +21,12 @@ impl Apply for SettleRequest {
             return Settled::Stale;
         };
         row.state = RequestState::Settled(self.outcome.clone());
-        // The headers, the body and the registration are deleted, because nobody reads them after the request has
+        // The headers, the body, the registration and the checkpoint are deleted, because nobody reads them after the request has
         // ended. The digest of the route and the body is kept.
         row.new.body = Bytes::new();
         row.new.headers = HeaderMap::new();
         row.registration = None;
+        row.checkpoint = None;
         let told = row.progress.as_ref().map_or(0, |kept| kept.bytes);
         let (key, bytes) = ((self.outcome.finished, row.seq), row.bytes);
         if self.is_queued() {

@@ -38,6 +38,7 @@ impl Apply for Submit {
             registration: request.registration.clone(),
             started: is_pre_claimed.then_some(now.wall),
             progress: None,
+            checkpoint: None,
             runs: Vec::new(),
             state: if is_pre_claimed { RequestState::Running } else { RequestState::Queued },
             bytes,

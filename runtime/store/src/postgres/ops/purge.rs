@@ -35,6 +35,7 @@ const ENDED_REQUESTS: &str = sql!(
      g AS (DELETE FROM registration WHERE seq IN (SELECT seq FROM d)), \
      o AS (DELETE FROM outcome WHERE seq IN (SELECT seq FROM d)), \
      p AS (DELETE FROM run_progress WHERE request IN (SELECT seq FROM d)), \
+     c AS (DELETE FROM checkpoint WHERE request IN (SELECT seq FROM d)), \
      w AS (DELETE FROM run WHERE request IN (SELECT seq FROM d)) \
      SELECT id FROM d"
 );

@@ -2,7 +2,7 @@
 
 /// The statements that change the schema from each version to the next version. An entry must never be edited, because
 /// existing databases were made with it.
-pub(super) const STEPS: [&str; 2] = [VERSION_1, KEY_DIGESTS];
+pub(super) const STEPS: [&str; 3] = [VERSION_1, KEY_DIGESTS, CHECKPOINTS];
 
 /// Keys are compared byte by byte (`COLLATE "C"`), so that their order does not depend on the database, and so that an
 /// update of the operating system does not damage an index.
@@ -126,4 +126,9 @@ UPDATE request SET idempotency = substring(
 ) WHERE key IS NOT NULL;
 ALTER TABLE request DROP COLUMN key, DROP COLUMN digest;
 CREATE UNIQUE INDEX request_key ON request (idempotency) WHERE idempotency IS NOT NULL;
+";
+
+/// The statements that add what runs leave for the next run of their request.
+const CHECKPOINTS: &str = "
+CREATE TABLE checkpoint (request bigint PRIMARY KEY, value bytea NOT NULL);
 ";

@@ -42,11 +42,12 @@ const ENDED_REPORTS: &str = sql!(
 );
 
 /// The statements that delete what other tables have of deleted requests.
-const OF_REQUEST: [&str; 5] = [
+const OF_REQUEST: [&str; 6] = [
     "DELETE FROM request_body WHERE seq IN (SELECT value FROM json_each(?1))",
     "DELETE FROM registration WHERE seq IN (SELECT value FROM json_each(?1))",
     "DELETE FROM outcome WHERE seq IN (SELECT value FROM json_each(?1))",
     "DELETE FROM run_progress WHERE request IN (SELECT value FROM json_each(?1))",
+    "DELETE FROM checkpoint WHERE request IN (SELECT value FROM json_each(?1))",
     "DELETE FROM run WHERE request IN (SELECT value FROM json_each(?1))",
 ];
 /// The statements that delete the bodies and the attempts of deleted reports.

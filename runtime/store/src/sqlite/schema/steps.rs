@@ -2,7 +2,7 @@
 
 /// The statements that change the schema from each version to the next version. An entry must never be edited, because
 /// existing database files were made with it.
-pub(super) const STEPS: [&str; 15] = [
+pub(super) const STEPS: [&str; 16] = [
     VERSION_1,
     VERSION_2,
     VERSION_3,
@@ -18,6 +18,7 @@ pub(super) const STEPS: [&str; 15] = [
     REGISTERED,
     PROGRESS,
     KEY_DIGESTS,
+    CHECKPOINTS,
 ];
 
 pub(super) const VERSION_1: &str = "
@@ -258,4 +259,9 @@ DROP INDEX request_key;
 CREATE UNIQUE INDEX request_key ON request (idempotency) WHERE idempotency IS NOT NULL;
 ALTER TABLE request DROP COLUMN key;
 ALTER TABLE request DROP COLUMN digest;
+";
+
+/// The statement that adds what runs leave for the next run of their request.
+const CHECKPOINTS: &str = "
+CREATE TABLE checkpoint (request INTEGER PRIMARY KEY, value BLOB NOT NULL);
 ";

@@ -1,0 +1,28 @@
+//! A handler whose error says what follows, and one whose route decides.
+
+use std::time::Duration;
+
+use postback::{Attempt, HandlerError, IntoHandlerError as _, Payload};
+
+use super::Work;
+
+/// Fails in each run but the third. The text says with which kind of error.
+pub(crate) async fn by_error(payload: Payload<Work>, attempt: Attempt) -> Result<u32, HandlerError> {
+    match (attempt.number(), &*payload.text) {
+        (3.., _) => Ok(attempt.number()),
+        (_, "permanent") => Err("it never works".permanent()),
+        (_, "later") => Err("not now".retry_after(Duration::from_millis(20))),
+        (_, text) => Err(HandlerError::new(text)),
+    }
+}
+
+/// Always fails, with the text of the payload.
+pub(crate) async fn by_route(payload: Payload<Work>) -> Result<(), String> {
+    Err(payload.into_inner().text)
+}
+
+/// The condition of the route: only a text that ends in `again` is worth another run.
+#[expect(clippy::ptr_arg, reason = "the condition takes the handler's error, which is a `String`")]
+pub(crate) fn is_transient(error: &String) -> bool {
+    error.ends_with("again")
+}
