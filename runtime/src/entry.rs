@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
 
 use self::signals::{Asked, Signals};
-use self::threads::{control_threads, handler_runtime, thread_failure};
+use self::threads::{CONTROL_THREADS, handler_runtime, thread_failure};
 use crate::api::Served;
 use crate::app::{App, IntoApp, Node, Reread};
 use crate::background::Background;
@@ -135,7 +135,7 @@ where
         }
     };
     let settings = load_settings::<S>(program, &command)?;
-    let control = Background::start("postback-control", control_threads()).map_err(thread_failure)?;
+    let control = Background::start("postback-control", CONTROL_THREADS).map_err(thread_failure)?;
     let handlers = handler_runtime(settings.worker.threads.or(program.worker_threads)).map_err(thread_failure)?;
     match command {
         Command::Check(_) => {

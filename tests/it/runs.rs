@@ -106,5 +106,5 @@ async fn an_error_and_a_route_decide_whether_a_request_runs_again() {
     server.process.wait_for(&format!("/choosing/error {usual} failed"));
     server.process.wait_for(&format!("/choosing/route {again} failed"));
     server.stop();
-    assert_eq!(server.process.output().matches("runs again in 1 h (failed run 1 of 3)").count(), 2);
+    assert_eq!(server.process.output().matches("runs again in 1 h 0 min (failed run 1 of 3)").count(), 2);
 }

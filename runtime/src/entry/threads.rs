@@ -3,8 +3,8 @@
 use super::Failure;
 use crate::background::Background;
 
-/// The largest number of threads on which the HTTP API, the claims and the time limits of runs are processed.
-const CONTROL_THREADS: usize = 2;
+/// The number of threads on which the HTTP API, the claims and the time limits of runs are processed.
+pub(super) const CONTROL_THREADS: usize = 2;
 
 #[derive(Debug, thiserror::Error)]
 #[error("a thread cannot be started")]
@@ -12,12 +12,6 @@ struct ThreadError(#[source] std::io::Error);
 
 pub(super) fn thread_failure(error: std::io::Error) -> Failure {
     Failure::start(&ThreadError(error))
-}
-
-/// Returns the number of control threads. Nothing blocks on them. On two cores, two of them would only take the cores from
-/// each other, from SQLite's thread and from the delivery, and each change costs more than what it gains.
-pub(super) fn control_threads() -> usize {
-    (cores() / 2).clamp(1, CONTROL_THREADS)
 }
 
 fn cores() -> usize {
