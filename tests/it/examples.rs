@@ -123,3 +123,36 @@ async fn library_reports_behind_its_answers_and_flushes_on_exit() {
     assert!(process.output().contains("reports: "), "{}", process.output());
     receiver.wait_for("9");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn resume_goes_on_where_it_was_after_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start();
+    let variables = [("POSTBACK_CONFIG__WEBHOOK_URL", receiver.url("/"))];
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let start = || Process::start(example("resume"), folder.path(), &["--listen", "127.0.0.1:0"], &variables);
+    let post = async |url: &str, payload: Value| {
+        let answer = client().post(format!("{url}/import")).json(&payload).send().await.unwrap();
+        answer.json::<Value>().await.unwrap()["id"].as_str().unwrap().to_owned()
+    };
+    let mut process = start();
+    let url = process.ready();
+    // The server is killed before the last step.
+    let id = post(&url, json!({"steps": 50, "step_ms": 100})).await;
+    eventually_async("some progress", async || {
+        let url = format!("{url}/import/{id}?include=progress");
+        let status: Value = client().get(url).send().await.unwrap().json().await.unwrap();
+        if status["progress"]["fraction"].as_f64() > Some(0.0) { Ok(()) } else { Err(status) }
+    })
+    .await;
+    process.kill();
+    drop(process);
+    let mut process = start();
+    let url = process.ready();
+    let report = receiver.wait_for(&id).json();
+    assert_eq!(report["result"], json!({"steps": 50, "runs": 2}));
+
+    let nothing = post(&url, json!({"steps": 0})).await;
+    assert_eq!(receiver.wait_for(&nothing).json()["error"], "there is nothing to import");
+    process.wait_for("there is nothing to import");
+}
