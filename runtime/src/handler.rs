@@ -13,6 +13,7 @@ mod deadline;
 mod error;
 mod extract;
 mod limits;
+mod metadata;
 mod payload;
 mod progress;
 mod routes;
@@ -40,6 +41,7 @@ pub(crate) use self::error::{AfterError, RetryIf};
 pub use self::error::{HandlerError, IntoHandlerError};
 pub use self::extract::{Config, Extract, Headers, State};
 pub(crate) use self::extract::{Shared, States};
+pub use self::metadata::Metadata;
 pub use self::payload::Payload;
 pub use self::progress::Progress;
 pub(crate) use self::progress::Telling;
@@ -48,6 +50,7 @@ pub(crate) use self::limits::{Limits, allowed};
 pub(crate) use self::routes::{Route, RouteError, Routes, Unbound};
 pub(crate) use self::schema::Described;
 use crate::panics::{caught, contain};
+use postback_store::Extras;
 use postback_wire::id::RequestId;
 use postback_wire::report::Json;
 
@@ -74,6 +77,8 @@ pub(crate) struct RunInfo {
     pub(crate) cancellation: Option<Cancellation>,
     /// The longest time that the run may take, from its beginning.
     pub(crate) limit: Option<Duration>,
+    /// What the caller brought in headers.
+    pub(crate) extras: Option<Arc<Extras>>,
     /// What keeps the checkpoints of the run.
     pub(crate) checkpoint: Keeper,
     /// Whether the request runs again after an error of the handler. `None`: always.
@@ -135,7 +140,7 @@ pub(crate) type Running = Pin<Box<dyn Future<Output = Ended> + Send>>;
 #[diagnostic::on_unimplemented(
     message = "this function cannot be a handler of an app with settings of type `{S}`",
     label = "not a handler",
-    note = "a handler is an `async fn` with up to 8 parameters of the types `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation`, `Deadline`, `Checkpoint<T>`",
+    note = "a handler is an `async fn` with up to 8 parameters of the types `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation`, `Deadline`, `Checkpoint<T>`, `Metadata`",
     note = "it returns `Result<T, E>` with `T: Serialize` and `E: Display + 'static`, and its future is `Send`",
     note = "write `#[postback::debug_handler]` above the function to see which part does not fit"
 )]

@@ -233,7 +233,7 @@ pub use entry::{Program, run};
 #[cfg(feature = "server")]
 pub use handler::{
     Attempt, CancelReason, Cancellation, Checkpoint, CheckpointError, Config, Deadline, Extract, Handler, HandlerError,
-    Headers, IntoHandlerError, Payload, Progress, State,
+    Headers, IntoHandlerError, Metadata, Payload, Progress, State,
 };
 pub use outcome::{Fallible, ReportOutcome, report_outcome};
 #[doc = include_str!("../docs/async_handler.md")]

@@ -212,3 +212,14 @@ async fn a_caller_may_shorten_the_time_of_a_run() {
     let (status, problem) = refused(&server, "/gated", &json!({"gate": "g"}), &[("postback-timeout", "2h")]).await;
     assert_eq!((status, &problem["header"]), (400, &"postback-timeout".into()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_reads_the_metadata_of_its_caller() {
+    let server = Server::start("");
+    for (headers, expected) in
+        [(&[("postback-metadata", r#"{"order": 7}"#)][..], json!({"order": 7})), (&[], json!(null))]
+    {
+        let id = server.submit_with("/about", json!({}), headers).await;
+        assert_eq!(server.settled("/about", &id).await.get("result").cloned().unwrap_or_default(), expected);
+    }
+}

@@ -17,11 +17,12 @@ use postback_wire::webhook::Operators;
 ///
 /// These types are [`Config`], [`State`], [`Payload`](super::Payload), [`Headers`], [`RequestId`],
 /// [`Progress`](super::Progress), [`Attempt`](super::Attempt), [`Cancellation`](super::Cancellation),
-/// [`Deadline`](super::Deadline) and [`Checkpoint`](super::Checkpoint). The trait is sealed.
+/// [`Deadline`](super::Deadline), [`Checkpoint`](super::Checkpoint) and [`Metadata`](super::Metadata). The trait is
+/// sealed.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot take `{Self}` as a parameter in an app with settings of type `{S}`",
     label = "not a handler parameter",
-    note = "a handler can take `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation`, `Deadline` and `Checkpoint<T>`, all from `postback`",
+    note = "a handler can take `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation`, `Deadline`, `Checkpoint<T>` and `Metadata`, all from `postback`",
     note = "take a value given with `App::state(value)` as `State<T>`, and the body of the request as `Payload<T>`"
 )]
 pub trait Extract<S>: sealed::Parameter {
@@ -53,7 +54,7 @@ pub(super) mod sealed {
     #[diagnostic::on_unimplemented(
         message = "a handler cannot take `{Self}` as a parameter",
         label = "not a handler parameter",
-        note = "a handler can take `Config<S>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation`, `Deadline` and `Checkpoint<T>`, all from `postback`",
+        note = "a handler can take `Config<S>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation`, `Deadline`, `Checkpoint<T>` and `Metadata`, all from `postback`",
         note = "take a value given with `App::state(value)` as `State<T>`, and the body of the request as `Payload<T>`"
     )]
     pub trait Parameter: Sized + Send + 'static {}

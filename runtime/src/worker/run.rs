@@ -120,6 +120,7 @@ async fn info(context: &Context, route: &Route, row: &ClaimedRequest, telling: O
         cancellation: route.needs.cancellation.then(Cancellation::default),
         limit: Some(context.time_limit(row).time),
         retry_if: route.retry_if.clone(),
+        extras: row.extras.clone(),
         checkpoint: Keeper::default(),
     }
 }

@@ -370,6 +370,7 @@ async fn app(settings: Settings) -> App<Settings> {
         .retry_if(choosing::is_transient)
         .route("/resuming", resuming::resuming)
         .route("/oversized", resuming::oversized)
+        .route("/about", resuming::about)
         .route("/bytes", bytes)
         .example("it's text")
         .route("/headers", headers)

@@ -1,6 +1,6 @@
-//! A handler whose next run goes on where the last one was.
+//! Handlers that ask for more than their payload: for what an earlier run has left, and for metadata.
 
-use postback::{Checkpoint, HandlerError, IntoHandlerError as _, Payload};
+use postback::{Checkpoint, HandlerError, IntoHandlerError as _, Metadata, Payload};
 use serde::Serialize;
 
 use super::Gate;
@@ -21,6 +21,11 @@ pub(crate) async fn resuming(gate: Payload<Gate>, checkpoint: Checkpoint<u32>) -
     println!("saved {ended_at}");
     gate.opened().await;
     Ok(Ran { begun_at, ended_at })
+}
+
+/// Returns the metadata of its request.
+pub(crate) async fn about(metadata: Metadata) -> Result<Option<serde_json::Value>, HandlerError> {
+    Ok(metadata.read()?)
 }
 
 /// Saves a value that is too large.
