@@ -1,0 +1,35 @@
+//! Tests of the pages in a browser: headless Chromium, which chromedriver drives.
+
+// Not every test uses everything that a browser can do.
+#[allow(dead_code)]
+mod browser;
+#[allow(dead_code)]
+mod elements;
+mod harness;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+use postback_tests::need::{self, trial};
+
+use self::browser::Browser;
+
+/// A test. It gets a browser that shows an empty page.
+type Test = fn(&mut Browser);
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    // Each file of tests has a list of its own.
+    let tests = [harness::TESTS].concat();
+    let trials: Vec<Trial> = tests.into_iter().map(in_browser).collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// A test that is ignored if Chromium or chromedriver is missing.
+fn in_browser((name, test): (&'static str, Test)) -> Trial {
+    trial(name, [need::program("chromium"), need::program("chromedriver")], move || {
+        let mut browser = Browser::start();
+        test(&mut browser);
+        browser.has_no_errors();
+    })
+}
