@@ -70,7 +70,7 @@ const RUNTIME: House = House {
         &["poster"],
         &["outcome", "handler"],
         &["worker", "telemetry", "problem", "access", "cancel"],
-        &["openapi"],
+        &["openapi", "pages"],
         &["api", "inspector", "admin"],
         &["settings"],
         &["app"],

@@ -1,0 +1,70 @@
+//! Tells the calls of a server's own page from the calls of other pages that are open in the same browser.
+
+use http::header::{HOST, ORIGIN};
+use http::{HeaderMap, HeaderName, Method};
+
+/// The header that a call needs to change something. A form cannot send it, and a script of another page can only send
+/// it if the server allows that in its answer to a preflight call, which no page's server does.
+pub(crate) const CHANGE_HEADER: HeaderName = HeaderName::from_static("x-postback-page");
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Why a call is refused. The text is for the person who made the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error("the call comes from a page of another site; open this server's own page")]
+    OtherPage,
+    #[error(
+        "a change needs the header x-postback-page, which forms of other pages cannot send; send x-postback-page: 1"
+    )]
+    NoHeader,
+}
+
+/// Lets a call pass if the server's own page, or a program that is no browser, makes it.
+///
+/// The caller of this function must have checked the header `host` before. Otherwise a page could take the server's name
+/// by DNS rebinding, and would be of the same origin.
+pub(crate) fn of_own_page(method: &Method, headers: &HeaderMap) -> Result<(), Refused> {
+    // Browsers say with each call which page makes it. `none` is a person who types the address.
+    let site = headers.get(SEC_FETCH_SITE).map(|site| site.as_bytes());
+    if !matches!(site, None | Some(b"same-origin" | b"none")) {
+        return Err(Refused::OtherPage);
+    }
+    if let Some(origin) = headers.get(ORIGIN) {
+        let page = origin.to_str().ok().and_then(|origin| Some(origin.split_once("://")?.1));
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+        if !page.is_some_and(|page| host.is_some_and(|host| page.eq_ignore_ascii_case(host))) {
+            return Err(Refused::OtherPage);
+        }
+    }
+    if !method.is_safe() && !headers.contains_key(CHANGE_HEADER) {
+        return Err(Refused::NoHeader);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(method: &Method, headers: &[(&'static str, &str)]) -> Result<(), Refused> {
+        let pairs = headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+        of_own_page(method, &pairs.collect())
+    }
+
+    #[test]
+    fn only_the_own_page_changes_something() {
+        let own = ("origin", "http://127.0.0.1:4000");
+        let host = ("host", "127.0.0.1:4000");
+        let change = ("x-postback-page", "1");
+        assert_eq!(check(&Method::POST, &[host, own, change, ("sec-fetch-site", "same-origin")]), Ok(()));
+        assert_eq!(check(&Method::POST, &[host, change]), Ok(()));
+        assert_eq!(check(&Method::POST, &[host, own]), Err(Refused::NoHeader));
+        assert_eq!(check(&Method::GET, &[host]), Ok(()));
+        for origin in ["http://127.0.0.1:4001", "https://evil.example", "null", "http://127.0.0.1:4000.evil.example"] {
+            assert_eq!(check(&Method::POST, &[host, ("origin", origin), change]), Err(Refused::OtherPage), "{origin}");
+        }
+        for site in ["cross-site", "same-site", ""] {
+            assert_eq!(check(&Method::GET, &[host, ("sec-fetch-site", site)]), Err(Refused::OtherPage), "{site}");
+        }
+    }
+}
