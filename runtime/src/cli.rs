@@ -3,6 +3,7 @@
 mod check;
 mod deliveries;
 mod endpoints;
+mod listen;
 mod offline_store;
 mod print;
 mod remote;
@@ -19,7 +20,8 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 pub(crate) use self::check::check;
 pub(crate) use self::deliveries::Deliveries;
 pub(crate) use self::endpoints::Endpoints;
-pub(crate) use self::print::{print, print_error};
+pub(crate) use self::listen::Listen;
+pub(crate) use self::print::{print, print_error, print_note};
 pub(crate) use self::requests::Requests;
 use self::secret::Secret;
 pub(crate) use self::serve::Ready;
@@ -47,6 +49,8 @@ pub(crate) enum AnyCommand {
     /// Make signing secrets, and print their public keys
     #[command(subcommand)]
     Secret(Secret),
+    /// Receive webhooks on this machine, and show them in the terminal and on a page
+    Listen(Listen),
 }
 
 /// The commands that read settings.
@@ -80,7 +84,8 @@ pub(crate) struct Serve {
     /// Listen here instead of server.listen
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<String>,
-    /// Also start a receiver that prints each webhook; if config.webhook_url is not set, it is set to this receiver
+    /// Also start the inspector, a receiver that prints each webhook and shows it on a page; if config.webhook_url is not
+    /// set, it is set to this receiver
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true, default_missing_value = INSPECTOR)]
     pub(crate) inspect: Option<std::net::SocketAddr>,
 }

@@ -1,5 +1,6 @@
 //! The code that `#[postback::main]` calls: it runs a program from the command line to the exit code.
 
+mod listen;
 mod signals;
 mod threads;
 
@@ -16,7 +17,7 @@ use crate::app::{App, IntoApp, Node, Reread};
 use crate::background::Background;
 use crate::cli::{self, AnyCommand, Arguments, Command, Ready, print, print_error};
 use crate::handler::Routes;
-use crate::inspector::Inspector;
+use crate::inspector::{self, Inspector};
 use crate::settings::{self, ConfigTable, Settings, WEBHOOK_URL};
 use crate::telemetry;
 use postback_store::shutdown::Shutdown;
@@ -127,6 +128,7 @@ where
         Ok(AnyCommand::Secret(secret)) => {
             return secret.run().map(|()| ExitCode::SUCCESS).map_err(Failure::other);
         }
+        Ok(AnyCommand::Listen(command)) => return listen::listen(&command),
         Err(error) => {
             // clap also returns an error for `--help` and `--version`. The method `print` prints the help or the
             // version to standard output, and messages about mistakes to standard error.
@@ -218,7 +220,7 @@ fn set_webhook<S: DeserializeOwned>(url: &str, settings: &mut Settings) -> Strin
     // The inspector runs on this machine. A webhook that a caller has chosen may be sent to this machine only if the
     // URL of the webhook is trusted.
     settings.trust(url);
-    let prints = format!("webhooks to {url} are printed here; this URL is trusted");
+    let prints = format!("webhooks to {url} are printed here, and shown on the page at this URL; it is trusted");
     if settings.config.webhook_url().is_some() {
         format!("{prints}; config.webhook_url was already set, and is kept")
     } else if settings.config.wants::<S>(WEBHOOK_URL) {
@@ -307,7 +309,12 @@ async fn serve_until_stopped(
     let node = Box::pin(node).await.map_err(|error| Failure::start(&error))?;
     let inspection = Shutdown::new();
     if let Some(inspector) = inspector {
-        inspection.spawn(inspector.run(print, inspection.clone()));
+        let (options, stop) = (inspector_options(settings), inspection.clone());
+        inspection.spawn(async move {
+            if let Err(error) = inspector.run(options, stop).await {
+                tracing::warn!("the inspector has ended: {}", Causes(&error));
+            }
+        });
     }
     let ready = Ready {
         settings,
@@ -336,6 +343,14 @@ async fn serve_until_stopped(
         }
     };
     Ok(stop(node, &inspection, broken, &mut signals).await)
+}
+
+/// The inspector of a server checks signatures with the server's own secrets.
+fn inspector_options(settings: &Settings) -> inspector::Options {
+    let delivery = &settings.delivery;
+    let of_endpoints = delivery.endpoints.iter().flat_map(|endpoint| &endpoint.secrets);
+    let keys = delivery.secrets.iter().chain(of_endpoints).cloned().map(inspector::Key::Secret).collect();
+    inspector::Options { print, format: inspector::Format::Whole, keys, forward: None, wait: None }
 }
 
 /// Stops the node, which is the running server, and then the inspector. If another signal arrives before both have

@@ -1,47 +1,113 @@
-//! A receiver of webhooks for this machine only: it prints each webhook, and answers 204.
+//! A receiver of webhooks for this machine only. It keeps the last webhooks, shows them on a page and in the terminal,
+//! checks their signatures, and answers as it is told.
+//!
+//! The parts meet in [`Shared`]: `receive` adds to the history, and the feed of the page reads from it.
 
+mod behaviour;
+mod connection;
+mod feed;
+mod filter;
+mod history;
+mod hit;
+mod page;
+mod receive;
+mod send;
 mod show;
+mod signature;
+#[cfg(test)]
+mod testing;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::response::{IntoResponse as _, Response};
-use http::StatusCode;
-use http_body_util::{BodyExt as _, Limited};
+use axum::extract::DefaultBodyLimit;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use url::Url;
 
+use self::behaviour::Behaviours;
+pub(crate) use self::filter::Filter;
+use self::history::{History, MAX_BYTES, MAX_HITS};
+use self::hit::{Answered, Hit};
+use self::send::Sender;
+pub(crate) use self::send::target;
+pub(crate) use self::signature::Key;
+use crate::delivery;
+use crate::pages::{self, Files};
 use postback_store::shutdown::Shutdown;
+use postback_wire::time::Clock;
 
-/// The size of the largest webhook, in bytes. The inspector answers a larger webhook with 413.
-const MAX_BODY: usize = 32 << 20;
-/// The largest number of webhooks that the inspector reads at the same time. Further webhooks wait until the inspector
-/// has read one of these webhooks.
+/// The largest number of webhooks that are read at the same time. Further webhooks wait.
 const AT_ONCE: usize = 4;
-/// The time within which a webhook must arrive. If the webhook takes longer, the inspector answers with 408, and the
-/// sender makes another attempt later.
-const READ_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long webhooks in flight may continue when the inspector stops.
-const DRAIN: Duration = Duration::from_secs(1);
+/// The largest number of webhooks that are left without an answer, or answered slowly, at the same time.
+const MAX_HELD: usize = 64;
 
-/// The inspector, a receiver of webhooks on this machine. The inspector listens from the start, but answers webhooks
-/// only after [`run`](Self::run) was called.
+/// The inspector. It listens from the start, but answers only after [`run`](Self::run) was called.
 pub(crate) struct Inspector {
     listener: TcpListener,
     address: SocketAddr,
 }
 
+/// What the terminal gets for each webhook.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Format {
+    /// The webhook with the begin of its body.
+    Whole,
+    /// One line.
+    Compact,
+    /// One line of JSON.
+    Json,
+}
+
+/// How the inspector works.
+pub(crate) struct Options {
+    /// Prints a text, which has ANSI escapes for colours.
+    pub(crate) print: fn(&str),
+    pub(crate) format: Format,
+    /// The keys with which signatures are checked.
+    pub(crate) keys: Vec<Key>,
+    /// Where webhooks are passed on to.
+    pub(crate) forward: Option<Url>,
+    /// The inspector stops after the first webhook for which this filter holds.
+    pub(crate) wait: Option<Filter>,
+}
+
 /// The reason why the inspector cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("the inspector listens on loopback addresses only, and {0} is not one; use --inspect=127.0.0.1:4000")]
+    #[error("the inspector listens on loopback addresses only, and {0} is not one; use 127.0.0.1:4000")]
     NotLoopback(SocketAddr),
-    #[error("the inspector cannot listen on {address}; if another program uses the port, use --inspect=127.0.0.1:PORT")]
+    #[error(
+        "the inspector cannot listen on {address}; if another program uses the port, choose another, such as 127.0.0.1:4001"
+    )]
     Listen { address: SocketAddr, source: std::io::Error },
+    #[error("the inspector cannot use TLS")]
+    Tls(#[source] delivery::Error),
+}
+
+/// What the parts of a running inspector share.
+struct Shared {
+    /// A random text that names this run in the ids of events.
+    run: String,
+    port: u16,
+    clock: Clock,
+    history: History,
+    behaviours: Behaviours,
+    files: Files,
+    keys: Vec<Key>,
+    sender: Sender,
+    forward: Option<Url>,
+    print: fn(&str),
+    format: Format,
+    wait: Option<Filter>,
+    found: AtomicBool,
+    reading: Semaphore,
+    held: Arc<Semaphore>,
+    feeds: Arc<Semaphore>,
+    sending: Semaphore,
+    stop: Shutdown,
 }
 
 impl Inspector {
@@ -55,51 +121,54 @@ impl Inspector {
         Ok(Self { listener, address })
     }
 
-    /// Returns the URL at which the inspector receives webhooks.
+    /// Returns the URL at which the inspector receives webhooks. In a browser, it shows the page.
     pub(crate) fn url(&self) -> String {
         format!("http://{}/", self.address)
     }
 
-    /// Receives webhooks until `shutdown` signals the end. For each webhook, calls `print` with a text that describes
-    /// the webhook. The text has ANSI escapes for colours.
-    pub(crate) async fn run(self, print: fn(&str), shutdown: Shutdown) {
-        let terminal = Terminal { print, reading: Arc::new(Semaphore::new(AT_ONCE)) };
-        let router = Router::new().fallback(receive).layer(DefaultBodyLimit::disable()).with_state(terminal);
-        let until = shutdown.clone();
-        let served = axum::serve(self.listener, router).with_graceful_shutdown(async move { until.stopping().await });
-        let deadline = async {
-            shutdown.stopping().await;
-            tokio::time::sleep(DRAIN).await;
-        };
-        tokio::select! {
-            served = served => {
-                if let Err(error) = served {
-                    tracing::warn!("the inspector has ended: {error}");
-                }
-            }
-            () = deadline => {}
-        }
+    /// Receives webhooks until `stop` signals the end. Returns whether the webhook of [`Options::wait`] has come.
+    pub(crate) async fn run(self, options: Options, stop: Shutdown) -> Result<bool, Error> {
+        let Options { print, format, keys, forward, wait } = options;
+        let clock = Clock::system();
+        let shared = Arc::new(Shared {
+            run: format!("{:016x}", rand::random::<u64>()),
+            port: self.address.port(),
+            sender: Sender::new(clock.clone()).map_err(Error::Tls)?,
+            clock,
+            history: History::new(MAX_HITS, MAX_BYTES),
+            behaviours: Behaviours::default(),
+            files: Files::new(&[pages::SHARED, page::FILES]),
+            keys,
+            forward,
+            print,
+            format,
+            wait,
+            found: AtomicBool::new(false),
+            reading: Semaphore::new(AT_ONCE),
+            held: Arc::new(Semaphore::new(MAX_HELD)),
+            feeds: Arc::new(Semaphore::new(feed::MAX_FEEDS)),
+            sending: Semaphore::new(1),
+            stop: stop.clone(),
+        });
+        let router = page::router(shared.clone()).merge(Router::new().fallback(receive::receive));
+        let router = router.layer(DefaultBodyLimit::disable()).with_state(shared.clone());
+        connection::serve(self.listener, router, stop).await;
+        Ok(shared.found.load(Ordering::Relaxed))
     }
 }
 
-#[derive(Clone)]
-struct Terminal {
-    print: fn(&str),
-    reading: Arc<Semaphore>,
-}
-
-async fn receive(State(terminal): State<Terminal>, request: Request<Body>) -> Response {
-    let (head, body) = request.into_parts();
-    let read = async {
-        // Invariant: the semaphore is never closed, so `acquire` never returns an error.
-        let turn = terminal.reading.acquire().await;
-        (Limited::new(body, MAX_BODY).collect().await, turn)
-    };
-    let (body, _turn) = match tokio::time::timeout(READ_TIMEOUT, read).await {
-        Ok((Ok(body), turn)) => (body.to_bytes(), turn),
-        Ok((Err(_), _)) => return StatusCode::PAYLOAD_TOO_LARGE.into_response(),
-        Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
-    };
-    (terminal.print)(&show::webhook(&head, &body));
-    StatusCode::NO_CONTENT.into_response()
+impl Shared {
+    /// Tells the terminal about a webhook that was answered.
+    fn tell(&self, hit: &Hit, answer: &Answered) {
+        let text = match self.format {
+            Format::Whole => show::webhook(hit),
+            Format::Compact => show::line::compact(hit, answer),
+            Format::Json => show::line::json(hit, answer),
+        };
+        (self.print)(&text);
+        if self.wait.as_ref().is_some_and(|wait| wait.holds(hit, Some(answer))) {
+            self.found.store(true, Ordering::Relaxed);
+            self.stop.stop();
+        }
+    }
 }

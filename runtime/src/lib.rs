@@ -173,7 +173,6 @@ mod cancel;
 #[cfg(feature = "server")]
 mod openapi;
 #[cfg(feature = "server")]
-#[expect(dead_code, unused_imports, reason = "the first page that uses it follows")]
 mod pages;
 
 #[cfg(feature = "server")]

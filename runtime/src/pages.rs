@@ -10,7 +10,7 @@ use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTI
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub(crate) use self::files::{File, Files};
-pub(crate) use self::same_origin::{CHANGE_HEADER, Refused, of_own_page};
+pub(crate) use self::same_origin::{Refused, of_own_page};
 
 /// The files that all pages share. They are below `shared/`, beside the files of the page.
 pub(crate) const SHARED: &[File] = &[

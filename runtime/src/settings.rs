@@ -34,7 +34,7 @@ pub(crate) use self::error::{Error, Errors};
 pub(crate) use self::keys::KEYS;
 pub(crate) use self::routes::RouteLimits;
 pub(crate) use self::shown::Changes;
-pub(crate) use self::sources::{Sources, admin_token};
+pub(crate) use self::sources::{Sources, admin_token, signing_secrets};
 use crate::admin::AdminToken;
 use crate::handler::Routes;
 use crate::policy::destination::{Destination, Destinations};

@@ -6,6 +6,7 @@ mod browser;
 #[allow(dead_code)]
 mod elements;
 mod harness;
+mod inspector;
 
 use std::process::ExitCode;
 
@@ -20,7 +21,7 @@ type Test = fn(&mut Browser);
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     // Each file of tests has a list of its own.
-    let tests = [harness::TESTS].concat();
+    let tests = [harness::TESTS, inspector::TESTS].concat();
     let trials: Vec<Trial> = tests.into_iter().map(in_browser).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -21,6 +21,7 @@ mod examples;
 mod http;
 mod isolation;
 mod library;
+mod listen;
 mod lists;
 mod log_lines;
 mod metrics;

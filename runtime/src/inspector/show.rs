@@ -1,12 +1,14 @@
 //! Shows a webhook as text for a person. Text from outside is escaped, because the result goes to a terminal.
 
+pub(super) mod line;
+
 use std::fmt::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
-use http::request::Parts;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::hit::Hit;
 use postback_wire::line::Escaped;
 use postback_wire::names::header;
 
@@ -37,9 +39,24 @@ const MAX_DEPTH: usize = 32;
 /// values, because they may be large.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Report {
+pub(super) struct Report {
     id: ShownText,
     status: ShownText,
+}
+
+impl Report {
+    /// Reads the members of a body. If the body is not a JSON object, they are empty.
+    pub(super) fn of(body: &[u8]) -> Self {
+        serde_json::from_slice(body).unwrap_or_default()
+    }
+
+    pub(super) fn id(&self) -> String {
+        self.id.0.clone()
+    }
+
+    pub(super) fn status(&self) -> String {
+        self.status.0.clone()
+    }
 }
 
 /// The text of a JSON member whose value may have any type. A short string stays unchanged. Every other value becomes
@@ -98,27 +115,20 @@ impl<'de> Visitor<'de> for TextOrNothing {
 }
 
 /// Makes the text that is printed for a webhook. The text ends with a line break.
-pub(super) fn webhook(head: &Parts, body: &[u8]) -> String {
+pub(super) fn webhook(hit: &Hit) -> String {
+    let (headers, body) = (&hit.headers, &hit.body[..]);
     let mut out = String::new();
     let json = serde_json::from_slice::<IgnoredAny>(body).is_ok().then(|| std::str::from_utf8(body).ok()).flatten();
-    // If the body is not a JSON object, the id and the status are empty.
-    let report = json.and_then(|json| serde_json::from_str::<Report>(json).ok()).unwrap_or_default();
-    let style = match report.status.0.as_str() {
-        "completed" => GOOD,
-        "failed" | "cancelled" => BAD,
-        _ => BOLD,
-    };
-    let header_text =
-        |name: &str| head.headers.get(name).map(|value| printable(&String::from_utf8_lossy(value.as_bytes())));
+    let style = of_status(&hit.status);
+    let header_text = |name: &str| headers.get(name).map(|value| printable(&String::from_utf8_lossy(value.as_bytes())));
     let signed = match header_text(header::WEBHOOK_SIGNATURE) {
         Some(signatures) => signed(&signatures),
         None => "unsigned".to_owned(),
     };
-    let path = printable(head.uri.path());
-    let (status, id) = (printable(&report.status.0), printable(&report.id.0));
+    let path = printable(hit.uri.path());
+    let (status, id) = (printable(&hit.status), printable(&hit.id));
     // The result of `write!` is ignored, because writing to a `String` cannot fail.
-    let _ =
-        writeln!(out, "\n{BOLD}webhook{BOLD:#} {} {path}  {style}{status}{style:#} {BOLD}{id}{BOLD:#}", head.method);
+    let _ = writeln!(out, "\n{BOLD}webhook{BOLD:#} {} {path}  {style}{status}{style:#} {BOLD}{id}{BOLD:#}", hit.method);
     let report = header_text(header::WEBHOOK_ID).unwrap_or_else(|| "none".to_owned());
     let _ = writeln!(out, "{DIM}        webhook-id {report} · {signed} · {} bytes{DIM:#}", body.len());
     let Shown { text, more } = match json {
@@ -132,6 +142,14 @@ pub(super) fn webhook(head: &Parts, body: &[u8]) -> String {
         let _ = writeln!(out, "        {DIM}… {more} more lines{DIM:#}");
     }
     out
+}
+
+fn of_status(status: &str) -> Style {
+    match status {
+        "completed" => GOOD,
+        "failed" | "cancelled" => BAD,
+        _ => BOLD,
+    }
 }
 
 /// Makes the text that shows the versions of the signatures, such as `signed v1`. While a secret is being rotated, the
@@ -261,7 +279,7 @@ fn string_length(text: &str) -> usize {
 
 /// Prepares a text for the terminal. If the text has more than `most` characters, leaves out the rest. For example, a
 /// file in base64 may be that long.
-fn short(text: &str, most: usize) -> String {
+pub(super) fn short(text: &str, most: usize) -> String {
     let Some((at, _)) = text.char_indices().nth(most) else { return printable(text) };
     let left = text[at..].chars().count();
     format!("{} … {left} more characters", printable(&text[..at]))
@@ -273,90 +291,4 @@ fn printable(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shown(body: &[u8]) -> String {
-        let (head, ()) = http::Request::post("/hook?x=1").header("webhook-id", "r-1").body(()).unwrap().into_parts();
-        anstream::adapter::strip_str(&webhook(&head, body)).to_string()
-    }
-
-    #[test]
-    fn each_signature_is_named_with_how_often_it_is_there() {
-        for (signatures, message) in [
-            ("v1,a", "signed v1"),
-            ("v1,a v1,b", "signed v1 twice"),
-            ("v1,a v1a,c v1,b", "signed v1 twice, v1a"),
-            ("v1,a v1,b v1,c", "signed v1 3 times"),
-            ("a b c d e f", "signed a, b, c, d and 2 more"),
-            ("", "signed with nothing"),
-        ] {
-            assert_eq!(signed(signatures), message, "{signatures}");
-        }
-        assert!(signed(&"x".repeat(10_000)).chars().count() < 60);
-    }
-
-    #[test]
-    fn a_webhook_is_shown_with_what_it_says() {
-        let text = shown(br#"{"id":"q-1","status":"completed","result":{"data":"hello"},"timestamp":"t"}"#);
-        assert!(text.contains("webhook POST /hook  completed q-1"), "{text}");
-        assert!(text.contains("webhook-id r-1 · unsigned"), "{text}");
-        assert!(text.contains("          \"result\": {\n            \"data\": \"hello\"\n"), "{text}");
-    }
-
-    #[test]
-    fn members_stay_in_their_order_and_text_as_it_is() {
-        let text = shown(br#" {"z":[ ],"a":{"k":"a \\ \" b,{","e":{}},"n":[-1.50e3,true,null]} "#);
-        let expected = [
-            "{",
-            "  \"z\": [],",
-            "  \"a\": {",
-            "    \"k\": \"a \\\\ \\\" b,{\",",
-            "    \"e\": {}",
-            "  },",
-            "  \"n\": [",
-            "    -1.50e3,",
-            "    true,",
-            "    null",
-            "  ]",
-            "}",
-        ];
-        let lines: Vec<_> =
-            text.lines().skip(3).map(|line| line.trim_end().strip_prefix("        ").unwrap()).collect();
-        assert_eq!(lines, expected);
-    }
-
-    #[test]
-    fn nothing_reaches_the_terminal_that_it_would_obey() {
-        for body in [&b"\x1b[2Jgone\x07"[..], br#"{"id":"\u001b[2J\u0007\u202e","status":"\u009b"}"#] {
-            let (head, ()) = http::Request::post("/").body(()).unwrap().into_parts();
-            let text = webhook(&head, body);
-            assert!(!text.contains("\x1b[2J") && !text.contains(['\x07', '\u{9b}', '\u{202e}']), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn large_bodies_are_cut_short() {
-        let many = serde_json::to_vec(&vec![1; 500]).unwrap();
-        assert!(shown(&many).contains("… 442 more lines"));
-        let long = serde_json::to_vec(&"x".repeat(5_000)).unwrap();
-        assert!(shown(&long).contains("4602 more characters"));
-        assert!(shown("line\n".repeat(500).as_bytes()).contains("… 440 more lines"));
-        assert!(shown("x".repeat(5_000).as_bytes()).contains("more characters"));
-    }
-
-    #[test]
-    fn what_is_shown_is_bounded_whatever_is_sent() {
-        const MANY: usize = 1 << 20;
-        let wide = format!("{}[{}0]{}", "[".repeat(100), "0,".repeat(MANY), "]".repeat(100));
-        let deep = format!("{}{}", "[".repeat(MANY), "]".repeat(MANY));
-        let digits = "1".repeat(MANY);
-        let keys = format!("{{{}\"id\":\"q-1\"}}", "\"x\":{\"y\":[0]},".repeat(MANY / 16));
-        let long = format!("{{\"id\":\"{0}\",\"status\":\"{0}\"}}", "x".repeat(MANY));
-        let zeros = "\0".repeat(MANY);
-        for body in [wide, deep, digits, keys, long, zeros] {
-            let text = shown(body.as_bytes());
-            assert!(text.len() < 100_000 && text.lines().count() <= MAX_LINES + 4, "{} bytes", text.len());
-        }
-    }
-}
+mod tests;

@@ -40,12 +40,13 @@ impl Files {
         Self(files.filter_map(|file| Some((file.path, (*file, tag(file.content)?)))).collect())
     }
 
-    /// Answers a GET of a path below the page's folder. Returns `None` if there is no such file.
+    /// Answers a GET of a path below the page's folder. The empty path is `index.html`. Returns `None` if there is no such
+    /// file.
     ///
     /// A browser keeps the file, and asks each time whether it has changed. So the files of a new version are never
     /// mixed with those of an older one.
     pub(crate) fn answer(&self, path: &str, headers: &HeaderMap) -> Option<Response> {
-        let (file, tag) = self.0.get(path)?;
+        let (file, tag) = self.0.get(if path.is_empty() { "index.html" } else { path })?;
         let is_known = headers.get_all(IF_NONE_MATCH).iter().any(|known| known == tag);
         let mut response = Response::new(if is_known { Body::empty() } else { Body::from(file.content) });
         if is_known {

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, Method};
 
 /// The header that a call needs to change something. A form cannot send it, and a script of another page can only send
 /// it if the server allows that in its answer to a preflight call, which no page's server does.
-pub(crate) const CHANGE_HEADER: HeaderName = HeaderName::from_static("x-postback-page");
+const CHANGE_HEADER: HeaderName = HeaderName::from_static("x-postback-page");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Why a call is refused. The text is for the person who made the call.

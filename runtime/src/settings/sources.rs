@@ -43,6 +43,13 @@ pub(crate) fn admin_token() -> Option<String> {
     token.filter(|token| !token.is_empty())
 }
 
+/// Returns the secrets in the environment, for a command that reads no settings. The text is a list, as in the settings.
+pub(crate) fn signing_secrets() -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "settings are the only module that reads the environment")]
+    let secrets = std::env::var("POSTBACK_DELIVERY__SECRETS").ok();
+    secrets
+}
+
 /// The settings of all sources in one tree. The values are not checked yet.
 pub(super) struct Gathered {
     pub(super) program: String,

@@ -1,0 +1,136 @@
+//! The command `listen`: the inspector by itself. It needs neither settings nor a store.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use clap::Args;
+use url::Url;
+
+use crate::inspector::{Filter, Format, Key, Options, target};
+use crate::settings::signing_secrets;
+use postback_wire::line::Causes;
+
+const DIM: Style = Style::new().dimmed();
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+/// The largest file of secrets that is read, in bytes.
+const MAX_FILE: u64 = 64 << 10;
+const EXIT_CODES: &str = "Exit codes:
+  0    stopped by a signal; with --wait: the webhook has come
+  1    cannot listen; with --wait: the webhook has not come
+  2    a mistake in the command line or in a secret";
+
+/// The arguments of `listen`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct Listen {
+    /// Where to listen: a port, or an address of this machine with a port
+    #[arg(value_name = "ADDRESS", default_value = super::INSPECTOR, value_parser = address)]
+    pub(crate) address: SocketAddr,
+    /// Print one line of JSON for each webhook
+    #[arg(long)]
+    json: bool,
+    /// Pass each webhook on to this URL, byte for byte, and answer as the URL answers
+    #[arg(long, value_name = "URL", value_parser = target)]
+    forward: Option<Url>,
+    /// Check signatures with this secret or public key; may be repeated. Other users of this machine can see it: prefer
+    /// --secret-file, or the variable POSTBACK_DELIVERY__SECRETS
+    #[arg(long, value_name = "SECRET", hide_possible_values = true)]
+    secret: Vec<String>,
+    /// Check signatures with the secrets and public keys in this file, one in a line
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+    /// Stop when a webhook comes for which this filter holds, such as 'status=completed inbox=orders'
+    #[arg(long, value_name = "FILTER")]
+    wait: Option<Filter>,
+    /// Stop waiting after this time, such as 30s
+    #[arg(long, value_name = "DURATION", requires = "wait", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// Parses a port, or an address with a port.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(port) = text.parse::<u16>() {
+        return Ok((Ipv4Addr::LOCALHOST, port).into());
+    }
+    text.parse().map_err(|_| "use a port such as 4000, or an address such as 127.0.0.1:4000".to_owned())
+}
+
+impl Listen {
+    /// Returns how the inspector works. Fails if a secret cannot be read. No message contains a secret.
+    pub(crate) fn options(&self, print: fn(&str)) -> Result<Options, String> {
+        let format = if self.json { Format::Json } else { Format::Compact };
+        let (forward, wait) = (self.forward.clone(), self.wait.clone());
+        Ok(Options { print, format, keys: self.keys()?, forward, wait })
+    }
+
+    fn keys(&self) -> Result<Vec<Key>, String> {
+        let mut keys = Vec::new();
+        for secret in &self.secret {
+            keys.push(key(secret, "--secret")?);
+        }
+        if let Some(path) = &self.secret_file {
+            let shown = path.display();
+            let size = std::fs::metadata(path).map_err(|error| format!("cannot read {shown}: {error}"))?.len();
+            if size > MAX_FILE {
+                return Err(format!("{shown} has {size} bytes; a file of secrets has at most {MAX_FILE}"));
+            }
+            let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
+            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+            for (number, line) in lines.enumerate() {
+                keys.push(key(line, &format!("{shown}, secret {}", number + 1))?);
+            }
+        }
+        // The variable holds a list, as for the server.
+        let is_separator = |c: char| c.is_whitespace() || "[],\"'".contains(c);
+        for secret in signing_secrets().unwrap_or_default().split(is_separator).filter(|text| !text.is_empty()) {
+            keys.push(key(secret, "POSTBACK_DELIVERY__SECRETS")?);
+        }
+        Ok(keys)
+    }
+
+    /// Makes the lines that are printed when the inspector listens. The first line must not change, because other programs
+    /// wait for it.
+    pub(crate) fn ready(&self, url: &str, keys: usize) -> String {
+        let mut text = format!("{GOOD}postback listening on {url}{GOOD:#}\n");
+        let signatures = match keys {
+            0 => "not checked; use --secret-file or POSTBACK_DELIVERY__SECRETS".to_owned(),
+            1 => "checked with one key".to_owned(),
+            keys => format!("checked with {keys} keys"),
+        };
+        let mut line = |name: &str, told: &str| text.push_str(&format!("  {DIM}{name:10}{DIM:#}  {told}\n"));
+        line("page", "open the URL in a browser");
+        line("inboxes", &format!("{url}NAME is the inbox NAME"));
+        line("signatures", &signatures);
+        if let Some(forward) = &self.forward {
+            line("passed on", &format!("to {}", postback_wire::webhook::Shown(forward)));
+        }
+        text
+    }
+
+    /// Says what was waited for in vain.
+    pub(crate) fn missed(&self, why: &str) -> String {
+        format!("no webhook came that --wait describes: {why}")
+    }
+
+    pub(crate) fn waits(&self) -> bool {
+        self.wait.is_some()
+    }
+}
+
+fn key(text: &str, place: &str) -> Result<Key, String> {
+    text.trim().parse().map_err(|error| format!("{place}: {}", Causes(&error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_alone_is_on_this_machine() {
+        assert_eq!(address("4001"), Ok("127.0.0.1:4001".parse().unwrap()));
+        assert_eq!(address("[::1]:0"), Ok("[::1]:0".parse().unwrap()));
+        assert!(address("70000").is_err() && address("localhost").is_err());
+    }
+}
