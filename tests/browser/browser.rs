@@ -155,6 +155,12 @@ impl Browser {
         assert!(console.is_empty(), "the console of the browser has:\n{}", console.join("\n"));
     }
 
+    /// Fails if the console has errors or warnings, and leaves the page, so that its server can end.
+    pub fn leaves_without_errors(&self) {
+        self.has_no_errors();
+        self.open("about:blank");
+    }
+
     /// The accessibility rules that the page violates, as texts.
     pub fn violations(&self) -> Vec<String> {
         if self.run("return typeof window.axe") == "undefined" {

@@ -4,7 +4,7 @@ mod page;
 
 use std::process::ExitStatus;
 
-use postback_tests::{Answer, Process, Receiver, client, signature};
+use postback_tests::{Process, client, signature};
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -51,7 +51,7 @@ fn launch(arguments: &[&str]) -> (Process, TempDir) {
     // No settings are read: a file with a mistake does not matter.
     std::fs::write(folder.path().join("postback.toml"), "mistake").unwrap();
     let mut all = vec!["listen"];
-    if !arguments.iter().any(|argument| argument.parse::<u16>().is_ok()) {
+    if !arguments.iter().any(|argument| argument.parse::<u32>().is_ok()) {
         all.push("0");
     }
     all.extend(arguments);
@@ -133,23 +133,21 @@ fn exit_codes_tell_what_happened() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn webhooks_are_passed_on_byte_for_byte() {
-    let receiver = Receiver::answering(|received, _| match received.header("x-mark") {
-        "busy" => Answer::status(503).header("retry-after", "7").body("later"),
-        _ => Answer::status(201).header("x-own", "1").body("thanks"),
-    });
-    let mut listener = Listener::start(&["--forward", &receiver.url("/hook?a=b")]);
+    // Another inspector is a target whose answers can be chosen.
+    let mut target = Listener::start(&["--json"]);
+    let mut listener = Listener::start(&["--forward", &format!("{}/hook?a=b", target.url)]);
     let body = "{ \"id\": \"q-1\" }\r\n\u{0}é";
-    let post = |mark: &'static str| client().post(format!("{}/in", listener.url)).body(body).header("x-mark", mark);
-    let answer = post("fine").header("webhook-id", "r-1").send().await.unwrap();
-    assert_eq!((answer.status().as_u16(), &answer.headers()["x-own"]), (201, &"1".parse().unwrap()));
-    assert_eq!(answer.text().await.unwrap(), "thanks");
-    let answer = post("busy").send().await.unwrap();
+    let post = || client().post(format!("{}/in", listener.url)).body(body).header("webhook-id", "r-1");
+    assert_eq!(post().send().await.unwrap().status(), 204);
+    let line = target.line_with("q-1");
+    assert_eq!((&line["body"], &line["path"], &line["webhook_id"]), (&json!(body), &json!("/hook?a=b"), &json!("r-1")));
+    let busy = json!({"answer": {"status": 503}, "retry_after": 7});
+    assert_eq!(target.change(reqwest::Method::PUT, "inboxes/hook", busy).await.status(), 200);
+    let answer = post().send().await.unwrap();
     assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (503, &"7".parse().unwrap()));
-    let received = receiver.wait(2);
-    assert_eq!((&received[0].body[..], received[0].header("webhook-id")), (body.as_bytes(), "r-1"));
-    drop(receiver);
-    let answer = post("gone").send().await.unwrap();
-    assert_eq!(answer.status(), 502);
+    assert!(answer.text().await.unwrap().contains("told to answer so"));
+    target.process.kill();
+    assert_eq!(post().send().await.unwrap().status(), 502);
     listener.process.wait_for("did not answer");
 }
 

@@ -51,7 +51,11 @@ pub(super) async fn follow(
 ) -> Response {
     let filter = match wanted.filter.parse::<Filter>() {
         Ok(filter) => filter,
-        Err(why) => return refusal(StatusCode::BAD_REQUEST, &why),
+        // An event, because a browser tells a page nothing about the answer to a feed that is refused.
+        Err(why) => {
+            let fault = Event::default().event("fault").data(json!({"detail": why}).to_string());
+            return Sse::new(stream::iter([Ok::<_, Infallible>(fault)])).into_response();
+        }
     };
     let Ok(room) = Arc::clone(&shared.feeds).try_acquire_owned() else {
         let why = format!("{MAX_FEEDS} pages are open, which is the limit; close one");

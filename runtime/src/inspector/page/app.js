@@ -8,7 +8,7 @@ import { asCurl } from "./copy.js";
 
 const list = new List(byId("list"), choose);
 const inboxes = new Set(["default"]);
-let feed, checks = false, chosen = null;
+let feed, asked, checks = false, chosen = null;
 
 function filterText() {
   const inbox = byId("inbox").value;
@@ -25,8 +25,8 @@ function open() {
   feed?.close();
   list.clear();
   count();
-  const filter = filterText();
-  feed = follow(`api/feed?filter=${encodeURIComponent(filter)}`, {
+  feed = follow(`api/feed?filter=${encodeURIComponent(filterText())}`, {
+    fault: (data) => { byId("fault").textContent = data.detail; feed.close(); },
     ready: (data) => { checks = data.checks; empty(); },
     clear: () => { list.clear(); count(); empty(); },
     seen: (data) => { list.forget(data.oldest); count(); empty(); },
@@ -36,24 +36,14 @@ function open() {
       know(data.inbox);
       count();
       empty();
+      // A number of bad answers may be used up.
+      if (data.answer && misbehaves()) { clearTimeout(asked); asked = setTimeout(() => behaviours().then(tellBehaviours).catch(() => {}), 300); }
       if (chosen === data.number && shown()?.answer === null && data.answer) choose(data.number);
     },
   }, (state) => {
     byId("state").textContent = state === "live" ? "live" : "reconnecting";
     byId("state").className = `tag ${state === "live" ? "good" : "warn"}`;
-    if (state !== "live") explain(filter);
   });
-}
-
-// A feed that is refused says no reason, so an ordinary call asks for it.
-async function explain(filter) {
-  if (filter !== filterText()) return;
-  const asked = new AbortController();
-  try {
-    const answer = await fetch(`api/feed?filter=${encodeURIComponent(filter)}`, { signal: asked.signal });
-    byId("fault").textContent = answer.ok ? "" : (await answer.json()).detail;
-  } catch { /* the server is gone; the state says so */ }
-  asked.abort();
 }
 
 function know(inbox) {
@@ -101,6 +91,8 @@ byId("clear").addEventListener("click", async () => {
 });
 byId("misbehave").addEventListener("click", () => askBehaviour([...inboxes], byId("inbox").value || "default", tellBehaviours));
 byId("help").addEventListener("click", help);
+
+function misbehaves() { return byId("misbehave").getAttribute("aria-pressed") === "true"; }
 
 function tellBehaviours(all) {
   const names = Object.keys(all);
