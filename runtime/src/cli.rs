@@ -42,7 +42,6 @@ pub(crate) struct Arguments {
 
 /// The commands that the program knows.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "a process has one value of this type")]
 pub(crate) enum AnyCommand {
     #[command(flatten)]
     Settings(Command),

@@ -1,5 +1,6 @@
 //! The command `listen`: the inspector by itself. It needs neither settings nor a store.
 
+use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -99,7 +100,10 @@ impl Listen {
             1 => "checked with one key".to_owned(),
             keys => format!("checked with {keys} keys"),
         };
-        let mut line = |name: &str, told: &str| text.push_str(&format!("  {DIM}{name:10}{DIM:#}  {told}\n"));
+        // The results of `writeln!` are ignored, because writing to a `String` cannot fail.
+        let mut line = |name: &str, told: &str| {
+            let _ = writeln!(text, "  {DIM}{name:10}{DIM:#}  {told}");
+        };
         line("page", "open the URL in a browser");
         line("inboxes", &format!("{url}NAME is the inbox NAME"));
         line("signatures", &signatures);
@@ -107,11 +111,6 @@ impl Listen {
             line("passed on", &format!("to {}", postback_wire::webhook::Shown(forward)));
         }
         text
-    }
-
-    /// Says what was waited for in vain.
-    pub(crate) fn missed(&self, why: &str) -> String {
-        format!("no webhook came that --wait describes: {why}")
     }
 
     pub(crate) fn waits(&self) -> bool {

@@ -47,5 +47,8 @@ async fn until_stopped(command: &Listen) -> Result<ExitCode, Failure> {
     // The last answers are on their way.
     stop.finished().await;
     let found = ended.map_err(|error| Failure::start(&error))?;
-    if command.waits() && !found { Err(Failure::other(command.missed(&why))) } else { Ok(ExitCode::SUCCESS) }
+    if command.waits() && !found {
+        return Err(Failure::other(format!("no webhook came that --wait describes: {why}")));
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -137,7 +137,8 @@ impl Field {
             Self::Header(name) => hit.headers.get_all(name).iter().any(|header| header.as_bytes() == value.as_bytes()),
             Self::Body(path) => member(&hit.body, path).is_some_and(|member| match member {
                 Value::String(text) => text == value,
-                other => other.to_string() == value,
+                // As the text of JSON: `42`, `true`, `null`.
+                other => format!("{other}") == value,
             }),
         }
     }

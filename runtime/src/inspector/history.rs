@@ -192,9 +192,9 @@ mod tests {
             history.add(hit("/", &[], b"x"));
         }
         assert_eq!((numbers(&history.after(0, 9)), history.after(0, 9).oldest), (vec![3, 4, 5], 3));
-        history.add(hit("/", &[], &[b'x'; 8_000]));
+        history.add(hit("/", &[], &vec![b'x'; 8_000]));
         assert_eq!(numbers(&history.after(0, 9)), [6]);
-        history.add(hit("/", &[], &[b'x'; 20_000]));
+        history.add(hit("/", &[], &vec![b'x'; 20_000]));
         assert_eq!((numbers(&history.after(0, 9)), history.lock().bytes), (vec![], 0));
     }
 

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use axum::body::Body;
 use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use sha2::{Digest as _, Sha256};
@@ -61,11 +63,10 @@ impl Files {
     }
 }
 
-/// The tag of a file's content: half of its SHA-256, which is enough to tell versions apart.
+/// The tag of a file's content: its SHA-256.
 fn tag(content: &str) -> Option<HeaderValue> {
-    let digest = Sha256::digest(content.as_bytes());
-    let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    HeaderValue::try_from(format!("\"{hex}\"")).ok()
+    let digest = URL_SAFE_NO_PAD.encode(Sha256::digest(content.as_bytes()));
+    HeaderValue::try_from(format!("\"{digest}\"")).ok()
 }
 
 #[cfg(test)]

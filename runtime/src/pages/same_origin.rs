@@ -25,7 +25,7 @@ pub(crate) enum Refused {
 /// by DNS rebinding, and would be of the same origin.
 pub(crate) fn of_own_page(method: &Method, headers: &HeaderMap) -> Result<(), Refused> {
     // Browsers say with each call which page makes it. `none` is a person who types the address.
-    let site = headers.get(SEC_FETCH_SITE).map(|site| site.as_bytes());
+    let site = headers.get(SEC_FETCH_SITE).map(http::HeaderValue::as_bytes);
     if !matches!(site, None | Some(b"same-origin" | b"none")) {
         return Err(Refused::OtherPage);
     }

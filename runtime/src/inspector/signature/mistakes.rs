@@ -1,5 +1,7 @@
 //! Looks for the reason why a signature does not match: signs what senders often sign by mistake, and compares.
 
+use std::fmt::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
@@ -39,7 +41,7 @@ pub(super) fn find(keys: &[Key], id: Option<&str>, time: Option<&str>, given: &[
                 );
             }
         }
-        let hex: String = mac(&bytes, &signed).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = hex(mac(&bytes, &signed).as_ref());
         if given.iter().any(|given| given.eq_ignore_ascii_case(&hex)) {
             return "the signature is right, but in hexadecimal; encode it in base64".to_owned();
         }
@@ -49,6 +51,15 @@ pub(super) fn find(keys: &[Key], id: Option<&str>, time: Option<&str>, given: &[
 
 fn mac(key: &[u8], content: &[u8]) -> hmac::Tag {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), content)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in bytes {
+        // The result is ignored, because writing to a `String` cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 fn matches(key: &[u8], content: &[u8], given: &[&str]) -> bool {
