@@ -202,7 +202,8 @@ pub mod __private;
 mod background;
 mod panics;
 
-/// Guides, one for each kind of reader: operators, callers of the API and its errors, receivers, authors of handlers.
+/// Guides, one for each kind of reader: operators, callers of the API and its errors, receivers, authors of handlers,
+/// and those who try out their set-up.
 pub mod guide {
     // The guide `handlers` has links to items that exist only if these features are on.
     #[cfg(all(feature = "server", feature = "testing"))]
@@ -223,6 +224,9 @@ pub mod guide {
 
     #[doc = include_str!("../docs/guide/receiver.md")]
     pub mod receiver {}
+
+    #[doc = include_str!("../docs/guide/inspector.md")]
+    pub mod inspector {}
 }
 
 #[cfg(feature = "server")]

@@ -236,10 +236,11 @@ fn runs_nothing_of_a_webhook(browser: &mut Browser) {
     assert_eq!(rows, sent);
     for _ in 0..rows {
         browser.press("j");
+        // The detail is that of the chosen webhook. Its number is the last fact.
         browser.wait_until(
-            "document.querySelector('.hit[aria-current=true]') && document.querySelector('.detail .panel')",
+            "document.querySelector('.hit[aria-current=true]')?.dataset.number ===
+             document.querySelector('.facts dd:last-child')?.textContent",
         );
-        browser.run("return new Promise(done => setTimeout(done, 30))");
     }
     // The dialogs show texts of webhooks too.
     browser.press("d");

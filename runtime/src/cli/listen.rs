@@ -37,7 +37,7 @@ pub(crate) struct Listen {
     forward: Option<Url>,
     /// Check signatures with this secret or public key; may be repeated. Other users of this machine can see it: prefer
     /// --secret-file, or the variable POSTBACK_DELIVERY__SECRETS
-    #[arg(long, value_name = "SECRET", hide_possible_values = true)]
+    #[arg(long, value_name = "SECRET")]
     secret: Vec<String>,
     /// Check signatures with the secrets and public keys in this file, one in a line
     #[arg(long, value_name = "FILE")]

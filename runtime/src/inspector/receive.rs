@@ -88,11 +88,14 @@ pub(super) async fn receive(State(shared): State<Arc<Shared>>, request: Request<
             answering.without_status("reset the connection");
             StatusCode::NO_CONTENT.into_response()
         }
-        (Kind::Hang | Kind::Drip, _) if shared.held.available_permits() == 0 => {
-            answering.done(StatusCode::SERVICE_UNAVAILABLE.into_response(), "too many webhooks hang already")
-        }
-        (Kind::Hang, _) => {
-            let _room = shared.held.clone().try_acquire_owned();
+        (kind @ (Kind::Hang | Kind::Drip), _) => {
+            let Ok(room) = shared.held.clone().try_acquire_owned() else {
+                let response = StatusCode::SERVICE_UNAVAILABLE.into_response();
+                return answering.done(response, "too many webhooks hang already");
+            };
+            if kind == Kind::Drip {
+                return answering.done(drip(room), "one byte a second");
+            }
             answering.without_status("hangs");
             tokio::select! {
                 () = tokio::time::sleep(MAX_HANG) => {}
@@ -100,10 +103,6 @@ pub(super) async fn receive(State(shared): State<Arc<Shared>>, request: Request<
             }
             reset.reset();
             StatusCode::NO_CONTENT.into_response()
-        }
-        (Kind::Drip, _) => {
-            let room = shared.held.clone().try_acquire_owned().ok();
-            answering.done(drip(room), "one byte a second")
         }
     }
 }
@@ -214,7 +213,7 @@ fn passed_on(status: StatusCode, mut headers: HeaderMap, body: Bytes) -> Respons
 }
 
 /// Makes an answer whose body comes slowly.
-fn drip(room: Option<OwnedSemaphorePermit>) -> Response {
+fn drip(room: OwnedSemaphorePermit) -> Response {
     let bytes = stream::unfold((0, room), async |(sent, room)| {
         if sent == DRIPS {
             return None;

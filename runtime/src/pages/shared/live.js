@@ -26,6 +26,19 @@ export function follow(address, listeners, onState = () => {}) {
       });
     }
   };
+  // A page that nobody sees needs no feed, and a browser has few connections to one server. Nothing is lost meanwhile.
+  const turn = () => {
+    if (document.hidden) { clearTimeout(timer); source.close(); }
+    else if (source.readyState === EventSource.CLOSED) open();
+  };
+  document.addEventListener("visibilitychange", turn);
   open();
-  return { close() { closed = true; clearTimeout(timer); source.close(); } };
+  return {
+    close() {
+      closed = true;
+      clearTimeout(timer);
+      document.removeEventListener("visibilitychange", turn);
+      source.close();
+    },
+  };
 }
