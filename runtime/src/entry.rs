@@ -1,5 +1,6 @@
 //! The code that `#[postback::main]` calls: it runs a program from the command line to the exit code.
 
+mod inspected;
 mod listen;
 mod signals;
 mod threads;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
 
+use self::inspected::set_webhook;
 use self::signals::{Asked, Signals};
 use self::threads::{CONTROL_THREADS, handler_runtime, thread_failure};
 use crate::api::Served;
@@ -17,7 +19,7 @@ use crate::app::{App, IntoApp, Node, Reread};
 use crate::background::Background;
 use crate::cli::{self, AnyCommand, Arguments, Command, Ready, print, print_error};
 use crate::handler::Routes;
-use crate::inspector::{self, Inspector};
+use crate::inspector::Inspector;
 use crate::settings::{self, ConfigTable, Settings, WEBHOOK_URL};
 use crate::telemetry;
 use postback_store::shutdown::Shutdown;
@@ -213,24 +215,6 @@ fn log_panics() {
     }));
 }
 
-/// Adds the inspector's URL to the trusted URLs. If the user's settings type has the field `webhook_url`, and
-/// `config.webhook_url` is not set, also sets `config.webhook_url` to the inspector's URL. Returns a line for the user
-/// that says what was done.
-fn set_webhook<S: DeserializeOwned>(url: &str, settings: &mut Settings) -> String {
-    // The inspector runs on this machine. A webhook that a caller has chosen may be sent to this machine only if the
-    // URL of the webhook is trusted.
-    settings.trust(url);
-    let prints = format!("webhooks to {url} are printed here, and shown on the page at this URL; it is trusted");
-    if settings.config.webhook_url().is_some() {
-        format!("{prints}; config.webhook_url was already set, and is kept")
-    } else if settings.config.wants::<S>(WEBHOOK_URL) {
-        settings.config.set(WEBHOOK_URL, url);
-        format!("{prints}; config.webhook_url was not set, and is now this URL")
-    } else {
-        format!("{prints}; [config] has no field webhook_url that could be set to it")
-    }
-}
-
 /// Calls the user's function `build` on the tokio runtime of the handlers, and returns the routes of the app that
 /// `build` makes.
 fn routes<S, F, R>(settings: &Settings, build: F, handlers: &Runtime) -> Result<Routes, Failure>
@@ -309,12 +293,7 @@ async fn serve_until_stopped(
     let node = Box::pin(node).await.map_err(|error| Failure::start(&error))?;
     let inspection = Shutdown::new();
     if let Some(inspector) = inspector {
-        let (options, stop) = (inspector_options(settings), inspection.clone());
-        inspection.spawn(async move {
-            if let Err(error) = inspector.run(options, stop).await {
-                tracing::warn!("the inspector has ended: {}", Causes(&error));
-            }
-        });
+        inspected::spawn(inspector, settings, &inspection);
     }
     let ready = Ready {
         settings,
@@ -343,14 +322,6 @@ async fn serve_until_stopped(
         }
     };
     Ok(stop(node, &inspection, broken, &mut signals).await)
-}
-
-/// The inspector of a server checks signatures with the server's own secrets.
-fn inspector_options(settings: &Settings) -> inspector::Options {
-    let delivery = &settings.delivery;
-    let of_endpoints = delivery.endpoints.iter().flat_map(|endpoint| &endpoint.secrets);
-    let keys = delivery.secrets.iter().chain(of_endpoints).cloned().map(inspector::Key::Secret).collect();
-    inspector::Options { print, format: inspector::Format::Whole, keys, forward: None, wait: None }
 }
 
 /// Stops the node, which is the running server, and then the inspector. If another signal arrives before both have

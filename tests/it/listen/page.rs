@@ -21,14 +21,18 @@ async fn feed_until(listener: &Listener, query: &str, last: Option<&str>, text: 
     let mut read = String::new();
     while !read.contains(text) {
         let piece = tokio::time::timeout(std::time::Duration::from_secs(60), answer.chunk()).await;
-        read.push_str(&String::from_utf8(piece.expect("an event").unwrap().expect("no end").to_vec()).unwrap());
+        read.push_str(std::str::from_utf8(&piece.expect("an event").unwrap().expect("no end")).unwrap());
     }
     read
 }
 
 /// The last id of an event.
 fn last_id(read: &str) -> String {
-    read.lines().filter_map(|line| line.strip_prefix("id: ").or(line.strip_prefix("id:"))).last().unwrap().to_owned()
+    read.lines()
+        .filter_map(|line| line.strip_prefix("id: ").or(line.strip_prefix("id:")))
+        .next_back()
+        .unwrap()
+        .to_owned()
 }
 
 fn hits(read: &str) -> Vec<Value> {
