@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 use postback_tests::{Process, client, signature};
@@ -16,6 +17,7 @@ pub const TESTS: &[(&str, Test)] = &[
     ("inspector_shows_webhooks_live", shows_webhooks_live),
     ("inspector_lets_a_person_watch_retries", lets_a_person_watch_retries),
     ("inspector_runs_nothing_of_a_webhook", runs_nothing_of_a_webhook),
+    ("inspector_copies_what_came", copies_what_came),
     ("inspector_is_closed_to_other_pages", is_closed_to_other_pages),
     ("inspector_fits_a_phone_and_is_light", fits_a_phone_and_is_light),
 ];
@@ -265,6 +267,39 @@ fn runs_nothing_of_a_webhook(browser: &mut Browser) {
     browser.leaves_without_errors();
 }
 
+fn copies_what_came(browser: &mut Browser) {
+    let inspector = Inspector::listen();
+    browser.open(&inspector.page());
+    let bodies: [&[u8]; 6] =
+        [b"{}", b"'; touch pwned; '$(touch pwned)`touch pwned`!\n\r\n", b"@/etc/passwd", b"a\0b", &[0xff, 0xfe], b""];
+    for (n, body) in bodies.into_iter().enumerate() {
+        inspector.post("/a/it's$(touch pwned)?x=y&z", &[("x-mark", "$(touch pwned)'`touch pwned`\"")], body);
+        let script = format!(
+            "const {{ load }} = await import('/_inspector/detail.js'); const copy = await import('/_inspector/copy.js');
+             const hit = await load({}); return [await copy.asCurl(hit), copy.asJson(hit), copy.asTest(hit)]",
+            2 * n + 1
+        );
+        let copied = browser.run(&format!("return (async () => {{ {script} }})()"));
+        let (curl, json) = (copied[0].as_str().unwrap(), copied[1].as_str().unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let status =
+            Command::new("bash").args(["-c", curl]).current_dir(folder.path()).stderr(Stdio::null()).status().unwrap();
+        assert!(status.success() && folder.path().read_dir().unwrap().next().is_none(), "{curl}");
+        // What curl has sent is the next webhook. It is the same, except for what curl says about itself.
+        let show = |number: usize, what: &str| {
+            let get = inspector.client.get(format!("{}api/hits/{number}{what}", inspector.page()));
+            inspector.runtime.block_on(async { get.send().await.unwrap().bytes().await.unwrap() })
+        };
+        assert_eq!(show(2 * n + 2, "/body"), body);
+        let again: Value = serde_json::from_slice(&show(2 * n + 2, "")).unwrap();
+        let first: Value = serde_json::from_str(json).unwrap();
+        let mark = |hit: &Value| hit["headers"].as_array().unwrap().iter().find(|pair| pair[0] == "x-mark").cloned();
+        assert_eq!((&first["path"], &first["method"], mark(&first)), (&again["path"], &again["method"], mark(&again)));
+        assert!(copied[2].as_str().unwrap().contains("postback::verify(&[secret], &headers, body)"));
+    }
+    browser.leaves_without_errors();
+}
+
 /// Serves one page at an address of its own, for every path.
 fn foreign_page(script: String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -317,8 +352,18 @@ fn fits_a_phone_and_is_light(browser: &mut Browser) {
         "return performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation'))
         .filter(one => !one.name.includes('/api/')).reduce((sum, one) => sum + one.transferSize, 0)",
     );
-    let paint = browser.run("return performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null");
-    println!("the page weighs {weight} bytes, and its first paint was after {paint} ms");
+    // Printed, and not checked: a busy machine paints late.
+    let paints: Vec<Value> = (0..6)
+        .map(|_| {
+            let paint =
+                browser.run("return performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null");
+            browser.open("about:blank");
+            browser.open(&inspector.page());
+            browser.wait_for_text("order-1");
+            paint
+        })
+        .collect();
+    println!("the page weighs {weight} bytes; its first paints in ms, the first one in a fresh browser: {paints:?}");
     assert!(weight.as_u64().unwrap() < MAX_WEIGHT);
     browser.resize(PHONE);
     assert!(browser.fits(), "the list is too wide");
@@ -336,6 +381,7 @@ fn fits_a_phone_and_is_light(browser: &mut Browser) {
     browser.is_accessible();
     browser.press(key::ESCAPE);
     browser.resize(DESKTOP);
+    browser.prefer_dark(true);
     browser.screenshot("inspector_dark");
     browser.leaves_without_errors();
 }

@@ -26,9 +26,10 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// A test that is ignored if Chromium or chromedriver is missing.
+/// A test that is ignored if Chromium, chromedriver or curl is missing.
 fn in_browser((name, test): (&'static str, Test)) -> Trial {
-    trial(name, [need::program("chromium"), need::program("chromedriver")], move || {
+    let needs = [need::program("chromium"), need::program("chromedriver"), need::program("curl")];
+    trial(name, needs, move || {
         let mut browser = Browser::start();
         test(&mut browser);
         browser.has_no_errors();

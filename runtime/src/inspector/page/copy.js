@@ -38,7 +38,7 @@ function rust(text) {
 
 function rustBytes(data) {
   const text = decode(data);
-  return text === null ? `&[${[...data].join(", ")}]` : `${rust(text)}.as_bytes()`;
+  return text === null ? `&[${[...data].map((byte, at) => (at === 0 ? `${byte}u8` : byte)).join(", ")}]` : `${rust(text)}.as_bytes()`;
 }
 
 export function asTest(hit) {
