@@ -12,6 +12,7 @@ mod manage;
 mod rate;
 mod registry;
 mod secret;
+mod sessions;
 mod token;
 
 use std::net::{IpAddr, SocketAddr};
@@ -32,6 +33,7 @@ use self::registry::Registry;
 pub(crate) use self::registry::Unauthenticated;
 use self::secret::Presented;
 pub(crate) use self::secret::{HashText, NewSecret};
+pub(crate) use self::sessions::{Session, Sessions};
 pub(crate) use self::token::{Caller, Denied, Scope, Source, Terms, TokenInfo};
 use postback_store::{self as store, Store};
 use postback_wire::time::Clock;

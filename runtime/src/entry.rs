@@ -301,6 +301,7 @@ async fn serve_until_stopped(
         address: node.address(),
         needs_tokens: node.needs_tokens(),
         inspector: inspector_line,
+        link: node.link(),
     };
     print(&ready.lines());
 

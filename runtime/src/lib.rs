@@ -171,6 +171,8 @@ mod inspector;
 #[cfg(feature = "server")]
 mod cancel;
 #[cfg(feature = "server")]
+mod dashboard;
+#[cfg(feature = "server")]
 mod openapi;
 #[cfg(feature = "server")]
 mod pages;

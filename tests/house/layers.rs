@@ -71,7 +71,7 @@ const RUNTIME: House = House {
         &["outcome", "handler"],
         &["worker", "telemetry", "problem", "access", "cancel"],
         &["openapi", "pages"],
-        &["api", "inspector", "admin"],
+        &["api", "inspector", "admin", "dashboard"],
         &["settings"],
         &["app"],
         &["cli"],

@@ -2,6 +2,7 @@
 //! that use it.
 
 mod changes;
+mod dashboard;
 mod live;
 
 use std::os::unix::fs::PermissionsExt as _;

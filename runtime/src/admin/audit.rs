@@ -25,6 +25,8 @@ pub(super) enum Actor {
     Socket { uid: u32 },
     /// Somebody who has `server.admin_token`, from this address.
     AdminToken { from: Option<IpAddr> },
+    /// Somebody who has logged in to the dashboard, from this address.
+    Dashboard { from: Option<IpAddr> },
 }
 
 impl Display for Actor {
@@ -33,6 +35,8 @@ impl Display for Actor {
             Self::Socket { uid } => write!(f, "socket uid {uid}"),
             Self::AdminToken { from: Some(address) } => write!(f, "admin token from {address}"),
             Self::AdminToken { from: None } => f.write_str("admin token"),
+            Self::Dashboard { from: Some(address) } => write!(f, "dashboard from {address}"),
+            Self::Dashboard { from: None } => f.write_str("dashboard"),
         }
     }
 }

@@ -7,14 +7,15 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::IntoResponse as _;
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, COOKIE};
 use ring::digest::{SHA256, digest};
 
 use super::PATH;
 use super::answer::Problem;
 use super::audit::Actor;
-use crate::access::{Access, ClientAddress, Unauthenticated};
-use crate::problem;
+use crate::access::{Access, ClientAddress, Session, Sessions, Unauthenticated};
+use crate::pages;
+use crate::problem::{self, Code};
 
 /// The digest of `server.admin_token`.
 #[derive(Clone, PartialEq, Eq)]
@@ -52,17 +53,30 @@ impl AdminToken {
 }
 
 /// The gate of the operator's API on the server's own address. Its token may change while the server runs. Without a
-/// token it lets nobody pass, and answers as if nothing were there.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Gate(Arc<RwLock<Option<AdminToken>>>);
+/// token it lets only sessions of the dashboard pass, and answers others as if nothing were there.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate {
+    token: Arc<RwLock<Option<AdminToken>>>,
+    /// The random token in the link to the dashboard. It opens sessions while there is no `token`, and nothing else.
+    link: Option<AdminToken>,
+    sessions: Sessions,
+}
 
 impl Gate {
-    pub(crate) fn new(token: Option<AdminToken>) -> Self {
-        Self(Arc::new(RwLock::new(token)))
+    pub(crate) fn new(token: Option<AdminToken>, link: Option<AdminToken>, sessions: Sessions) -> Self {
+        Self { token: Arc::new(RwLock::new(token)), link, sessions }
     }
 
     pub(crate) fn replace(&self, token: Option<AdminToken>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = token;
+        let mut now = self.token.write().unwrap_or_else(PoisonError::into_inner);
+        if *now != token {
+            self.sessions.close_all();
+        }
+        *now = token;
+    }
+
+    fn token(&self) -> Option<AdminToken> {
+        self.token.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Makes the router that lets calls with the token pass to `router`, under [`PATH`]. A caller that
@@ -73,9 +87,15 @@ impl Gate {
             async move {
                 match passed {
                     Ok(actor) => {
+                        let is_for_page = matches!(actor, Actor::Dashboard { .. });
                         request.headers_mut().remove(AUTHORIZATION);
+                        request.headers_mut().remove(COOKIE);
                         request.extensions_mut().insert(actor);
-                        next.run(request).await
+                        let mut response = next.run(request).await;
+                        if is_for_page {
+                            pages::protect_data(response.headers_mut());
+                        }
+                        response
                     }
                     Err(problem) => problem.into_response(),
                 }
@@ -92,23 +112,66 @@ impl Gate {
         client: Option<ClientAddress>,
         access: &Access,
     ) -> Option<Result<(), problem::Problem>> {
-        let token = self.0.read().unwrap_or_else(PoisonError::into_inner).clone()?;
-        if token.is_in(headers) {
-            return Some(Ok(()));
+        let token = self.token()?;
+        Some(check(&token, headers, client, access))
+    }
+
+    /// Whether a call with these headers may open a session of the dashboard: it brings the token of the operator, or
+    /// that of the link while there is no other.
+    pub(crate) fn may_log_in(
+        &self,
+        headers: &HeaderMap,
+        client: Option<ClientAddress>,
+        access: &Access,
+    ) -> Result<(), problem::Problem> {
+        match self.token().or_else(|| self.link.clone()) {
+            Some(token) => check(&token, headers, client, access),
+            None => Err(Problem::unauthorized().into()),
         }
-        let why = if headers.contains_key(AUTHORIZATION) { Unauthenticated::Unknown } else { Unauthenticated::Missing };
-        let wait = client.and_then(|client| access.failed(client, &why));
-        Some(Err(wait.map_or_else(Problem::unauthorized, Problem::too_often).into()))
     }
 
     fn check(&self, request: &Request, access: &Access) -> Result<Actor, Problem> {
         let client: Option<ClientAddress> = request.extensions().get().copied();
-        match self.is_operator(request.headers(), client, access) {
+        let from = client.map(|ClientAddress(address)| address);
+        let headers = request.headers();
+        if !headers.contains_key(AUTHORIZATION) {
+            match self.sessions.of(headers) {
+                // A browser sends the cookie on its own, so the call must come from the dashboard's own page.
+                Session::Open => {
+                    return match pages::of_own_page(request.method(), headers) {
+                        Ok(()) => Ok(Actor::Dashboard { from }),
+                        Err(why) => Err(Problem::new(Code::Forbidden, why.to_string())),
+                    };
+                }
+                Session::Unknown => return Err(refusal(&Unauthenticated::Unknown, client, access)),
+                Session::None => {}
+            }
+        }
+        match self.is_operator(headers, client, access) {
             None => Err(Problem::unknown_path(request.uri().path())),
             Some(Err(problem)) => Err(problem.into()),
-            Some(Ok(())) => Ok(Actor::AdminToken { from: client.map(|ClientAddress(address)| address) }),
+            Some(Ok(())) => Ok(Actor::AdminToken { from }),
         }
     }
+}
+
+fn check(
+    token: &AdminToken,
+    headers: &HeaderMap,
+    client: Option<ClientAddress>,
+    access: &Access,
+) -> Result<(), problem::Problem> {
+    if token.is_in(headers) {
+        return Ok(());
+    }
+    let why = if headers.contains_key(AUTHORIZATION) { Unauthenticated::Unknown } else { Unauthenticated::Missing };
+    Err(refusal(&why, client, access).into())
+}
+
+/// Counts a call that is refused, and makes its answer.
+fn refusal(why: &Unauthenticated, client: Option<ClientAddress>, access: &Access) -> Problem {
+    let wait = client.and_then(|client| access.failed(client, why));
+    wait.map_or_else(Problem::unauthorized, Problem::too_often)
 }
 
 fn sha256(text: &str) -> [u8; 32] {

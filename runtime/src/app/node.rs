@@ -14,10 +14,11 @@ use super::delivery_options::delivery_options;
 use super::open_files;
 use super::reload::{self, Reloader, Reread};
 use super::route_limits;
-use crate::access::{self, Access, Auth};
-use crate::admin::{self, Gate, Hooks};
+use crate::access::{self, Access, Auth, NewSecret, Sessions};
+use crate::admin::{self, AdminToken, Gate, Hooks};
 use crate::api::{self, Served, Server};
 use crate::background::Background;
+use crate::dashboard::{self, MayLogIn};
 use crate::delivery::{self, Control, Delivery};
 use crate::handler::Routes;
 use crate::poster::{Flusher, Outbox, ambient};
@@ -59,6 +60,8 @@ pub(crate) struct Node {
     /// only after the deliveries have stopped.
     delivery_thread: Background,
     reloader: Arc<Reloader>,
+    /// The random token in the link to the dashboard. `None`: the operator has set a token.
+    link: Option<NewSecret>,
 }
 
 /// The reason why a node cannot be started.
@@ -133,7 +136,10 @@ impl Node {
 
         let delivery = Delivery::new(store.clone(), clock.clone(), options)?;
         let control = delivery.control();
-        let gate = Gate::new(settings.admin_token.clone());
+        let sessions = Sessions::new(clock.clone());
+        let link = NewSecret::generate().ok();
+        let of_link = link.as_ref().and_then(|link| AdminToken::new(link.reveal()));
+        let gate = Gate::new(settings.admin_token.clone(), of_link, sessions.clone());
         let worker = Worker::new(outbox, served.routes.clone(), settings.worker, handlers, settings.grace);
         let parts = reload::Parts {
             access: Arc::clone(&access),
@@ -153,6 +159,7 @@ impl Node {
         let node = Self {
             address,
             access: Arc::clone(&access),
+            link: link.filter(|_| settings.admin_token.is_none()),
             served,
             store,
             intake: Shutdown::new(),
@@ -169,12 +176,21 @@ impl Node {
         node.spawn_last_use();
         node.spawn_upkeep(metrics.clone());
         let admin = node.admin(clock.clone(), metrics, control, &node.reloader);
-        let guarded = gate.guarding(admin.clone(), Arc::clone(&node.access));
+        let (to_log_in, known) = (gate.clone(), Arc::clone(&node.access));
+        let may_log_in: MayLogIn = Box::new(move |headers, client| to_log_in.may_log_in(headers, client, &known));
+        let pages = dashboard::router(sessions, may_log_in);
+        let guarded = gate.guarding(admin.clone(), Arc::clone(&node.access)).merge(pages);
         node.spawn_server(listener, clock, settings, rules, guarded);
         #[cfg(all(unix, feature = "sqlite"))]
         node.spawn_socket(admin, settings);
         node.log_unknown_routes().await;
         Ok(node)
+    }
+
+    /// Returns the random token that opens the dashboard, for the link that is printed. `None`: the operator has set
+    /// `server.admin_token`, which is not repeated.
+    pub(crate) fn link(&self) -> Option<&str> {
+        self.link.as_ref().map(NewSecret::reveal)
     }
 
     fn spawn_delivery(&self, delivery: Delivery) {

@@ -24,6 +24,8 @@ pub(crate) struct Ready<'a> {
     pub(crate) needs_tokens: bool,
     /// The printed line about the inspector. `None` if no inspector runs.
     pub(crate) inspector: Option<String>,
+    /// The random token that opens the dashboard. `None`: `server.admin_token` opens it.
+    pub(crate) link: Option<&'a str>,
 }
 
 impl Ready<'_> {
@@ -41,6 +43,13 @@ impl Ready<'_> {
             let _ = writeln!(text, "  {DIM}inspect{DIM:#}   {inspector}");
         }
         let url = format!("http://{}", reachable(self.address));
+        // A browser does not send what is behind the `#`, so the token is in no log of a proxy.
+        let _ = match self.link {
+            Some(token) => writeln!(text, "  {DIM}dashboard{DIM:#} {url}/_postback/#token={token}"),
+            None => {
+                writeln!(text, "  {DIM}dashboard{DIM:#} {url}/_postback/  {DIM}log in with server.admin_token{DIM:#}")
+            }
+        };
         let _ = writeln!(text, "{GOOD}postback ready on {url}{GOOD:#}");
         for route in self.routes.iter() {
             let _ = writeln!(text, "  {DIM}try{DIM:#}       {BOLD}{}{BOLD:#}", curl(route, &url, self.needs_tokens));

@@ -1,0 +1,134 @@
+//! The dashboard: pages in a browser, which call the operator's API and nothing else.
+//!
+//! The files of the pages hold no data, so everybody who reaches the server may load them. The data is behind the
+//! operator's API, which asks for the cookie of a session. A session is opened with a token, once for each browser.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::routing::get;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, SET_COOKIE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::access::{ClientAddress, Session, Sessions};
+use crate::pages::{self, File, Files};
+use crate::problem::{Code, Form, Problem};
+
+/// The path of the dashboard on the server's own address.
+pub(crate) const PATH: &str = "/_postback/";
+
+/// The files of the pages. Each view is one file, and `views.js` lists them.
+const FILES: &[File] = &[
+    File { path: "index.html", content: include_str!("dashboard/index.html") },
+    File { path: "dashboard.css", content: include_str!("dashboard/dashboard.css") },
+    File { path: "main.js", content: include_str!("dashboard/main.js") },
+    File { path: "table.js", content: include_str!("dashboard/table.js") },
+    File { path: "views.js", content: include_str!("dashboard/views.js") },
+    File { path: "views/overview.js", content: include_str!("dashboard/views/overview.js") },
+    File { path: "views/requests.js", content: include_str!("dashboard/views/requests.js") },
+    File { path: "views/deliveries.js", content: include_str!("dashboard/views/deliveries.js") },
+];
+
+/// Decides whether a call with these headers, from this address, may open a session.
+pub(crate) type MayLogIn = Box<dyn Fn(&HeaderMap, Option<ClientAddress>) -> Result<(), Problem> + Send + Sync>;
+
+struct Dashboard {
+    files: Files,
+    sessions: Sessions,
+    may_log_in: MayLogIn,
+}
+
+/// Makes the router of the dashboard. Its paths are those on the server's own address. The names of the server must be
+/// checked before a call gets here.
+pub(crate) fn router(sessions: Sessions, may_log_in: MayLogIn) -> Router {
+    let dashboard = Arc::new(Dashboard { files: Files::new(&[pages::SHARED, FILES]), sessions, may_log_in });
+    Router::new()
+        .route("/_postback", get(async || Redirect::permanent(PATH)))
+        .route(PATH, get(index))
+        .route("/_postback/session", get(session).post(log_in).delete(log_out))
+        .route("/_postback/{name}", get(file))
+        .route("/_postback/shared/{name}", get(shared))
+        .route("/_postback/views/{name}", get(view))
+        .with_state(dashboard)
+}
+
+async fn index(State(dashboard): State<Arc<Dashboard>>, headers: HeaderMap) -> Response {
+    dashboard.answer("index.html", &headers)
+}
+
+async fn file(State(dashboard): State<Arc<Dashboard>>, Path(name): Path<String>, headers: HeaderMap) -> Response {
+    dashboard.answer(&name, &headers)
+}
+
+async fn shared(State(dashboard): State<Arc<Dashboard>>, Path(name): Path<String>, headers: HeaderMap) -> Response {
+    dashboard.answer(&format!("shared/{name}"), &headers)
+}
+
+async fn view(State(dashboard): State<Arc<Dashboard>>, Path(name): Path<String>, headers: HeaderMap) -> Response {
+    dashboard.answer(&format!("views/{name}"), &headers)
+}
+
+impl Dashboard {
+    fn answer(&self, path: &str, headers: &HeaderMap) -> Response {
+        self.files.answer(path, headers).unwrap_or_else(|| {
+            let detail = format!("the dashboard has no file {}; open {PATH}", path.escape_debug());
+            Problem::new(Code::NotFound, detail).respond(Form::Json)
+        })
+    }
+}
+
+/// `GET session`: whether this browser has logged in. It is no error if it has not, so the page can ask at its start.
+async fn session(State(dashboard): State<Arc<Dashboard>>, headers: HeaderMap) -> Response {
+    let text = match dashboard.sessions.of(&headers) {
+        Session::Open => "{\"open\":true}\n",
+        Session::None | Session::Unknown => "{\"open\":false}\n",
+    };
+    let mut response = text.into_response();
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    protected(response)
+}
+
+/// `POST session`: opens a session for a browser that brings the token in the header `authorization`.
+async fn log_in(State(dashboard): State<Arc<Dashboard>>, request: Request) -> Response {
+    let client: Option<ClientAddress> = request.extensions().get().copied();
+    let headers = request.headers();
+    if let Err(why) = pages::of_own_page(request.method(), headers) {
+        return protected(Problem::new(Code::Forbidden, why.to_string()).respond(Form::Json));
+    }
+    if let Err(problem) = (dashboard.may_log_in)(headers, client) {
+        return protected(problem.respond(Form::Json));
+    }
+    let Some(cookie) = dashboard.sessions.open() else {
+        tracing::error!("the dashboard cannot be opened, because the operating system has no random bytes");
+        return protected(Problem::internal().respond(Form::Json));
+    };
+    match client {
+        Some(ClientAddress(address)) => tracing::info!("operator: the dashboard was opened from {address}"),
+        None => tracing::info!("operator: the dashboard was opened"),
+    }
+    with_cookie(Some(cookie))
+}
+
+/// `DELETE session`: ends the session of this browser.
+async fn log_out(State(dashboard): State<Arc<Dashboard>>, request: Request) -> Response {
+    match pages::of_own_page(request.method(), request.headers()) {
+        Ok(()) => with_cookie(dashboard.sessions.close(request.headers())),
+        Err(why) => protected(Problem::new(Code::Forbidden, why.to_string()).respond(Form::Json)),
+    }
+}
+
+fn with_cookie(cookie: Option<HeaderValue>) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    if let Some(cookie) = cookie {
+        response.headers_mut().insert(SET_COOKIE, cookie);
+    }
+    protected(response)
+}
+
+fn protected(mut response: Response) -> Response {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    pages::protect_data(response.headers_mut());
+    response
+}

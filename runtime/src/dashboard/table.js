@@ -1,0 +1,92 @@
+// What lists have in common: filters, a table, and pages by cursor.
+import { button, call, element, fill, tag } from "./shared/dom.js";
+import { short, visible } from "./shared/format.js";
+
+const KINDS = {
+  completed: "good", delivered: "good", failed: "bad", dead: "bad", refused: "bad", gone: "bad",
+  cancelled: "warn", parked: "warn", held: "warn",
+};
+
+export const status = (name) => tag(name, KINDS[name] ?? "");
+export const text = (value, most = 200) => visible(short(String(value ?? ""), most));
+
+export function table(name, columns, rows) {
+  return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": name }, element("table", {},
+    element("thead", {}, element("tr", {}, columns.map((column) => element("th", { scope: "col" }, column)))),
+    element("tbody", {}, rows.map((cells) => element("tr", {}, cells.map((cell) => element("td", {}, cell)))))));
+}
+
+// Reads a page. The server looks at a bounded number of rows for each page, so a page may be short or empty and have a
+// next one. This reads on until there is something to show, at most ten times.
+export async function page(path, filters, cursor) {
+  let items = [];
+  for (let turn = 0; turn < 10; turn += 1) {
+    const query = new URLSearchParams(filters);
+    if (cursor) query.set("cursor", cursor);
+    const read = await call("GET", `${path}?${query}`);
+    items = items.concat(read.items);
+    cursor = read.next;
+    if (!cursor || items.length > 0) break;
+  }
+  return { items, next: cursor };
+}
+
+// Draws a list with filters into an element. `fields` are [name, label, choices or null].
+export function list(into, ended, { name, path, fields, columns, row }) {
+  const filters = {};
+  let cursors = [null];
+  const body = element("div", { class: "stack" });
+  const load = async () => {
+    const asked = cursors[cursors.length - 1];
+    let read;
+    try {
+      read = await page(path, filters, asked);
+    } catch (error) {
+      fill(body, element("p", { class: "bad", role: "alert" }, error.message));
+      return;
+    }
+    // Another page may have been asked for while this one came.
+    if (ended.aborted || asked !== cursors[cursors.length - 1]) return;
+    fill(body,
+      read.items.length ? table(name, columns, read.items.map((item) => row(item, load)))
+        : element("p", { class: "dim" }, read.next ? "Nothing among these rows; look further." : "Nothing here."),
+      element("div", { class: "row" },
+        button("First", () => { cursors = [null]; load(); }, { disabled: cursors.length === 1 }),
+        button("Next", () => { cursors.push(read.next); load(); }, { disabled: !read.next })));
+  };
+  const change = (field) => (event) => {
+    filters[field] = event.target.value.trim();
+    cursors = [null];
+    load();
+  };
+  const controls = fields.map(([field, label, choices]) => element("label", {}, label, choices
+    ? element("select", { name: field, onchange: change(field) },
+      element("option", { value: "" }, "all"), choices.map((choice) => element("option", { value: choice }, choice)))
+    : element("input", { name: field, onchange: change(field), maxlength: 2000, spellcheck: "false" })));
+  fill(into, element("h2", {}, name), element("div", { class: "row" }, controls, button("Reload", load)), body);
+  return load();
+}
+
+// Whether this is not what the element shows already. Drawing the same again would take the focus and the selection.
+const drawn = new WeakMap();
+export function isNew(into, value) {
+  const now = JSON.stringify(value);
+  if (drawn.get(into) === now) return false;
+  drawn.set(into, now);
+  return true;
+}
+
+// Shows a payload, a result or the body of a report.
+export function content(title, value) {
+  if (!value) return null;
+  const what = value.text ?? (value.base64 === undefined ? "" : `base64: ${value.base64}`);
+  const note = value.truncated ? ` (the first part of ${value.bytes} bytes)` : ` (${value.bytes} bytes)`;
+  return element("section", { class: "panel stack" }, element("h3", {}, title + note),
+    element("pre", { class: "code", tabindex: "0" }, visible(what)));
+}
+
+export function pairs(entries) {
+  const shown = entries.filter(([, value]) => value !== undefined && value !== null && value !== "");
+  return element("dl", { class: "figures panel" }, shown.map(([name, value]) => element("div", {},
+    element("dt", {}, name), element("dd", {}, value instanceof Node ? value : text(value)))));
+}

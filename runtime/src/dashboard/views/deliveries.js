@@ -1,0 +1,48 @@
+// Deliveries: the list, one delivery with its attempts, and replay of one.
+import { button, call, element, fill, toast } from "../shared/dom.js";
+import { duration } from "../shared/format.js";
+import { content, isNew, list, pairs, status, table, text } from "../table.js";
+
+const STATUSES = ["pending", "parked", "held", "delivering", "delivered", "dead", "refused", "gone"];
+const ENDED = ["delivered", "dead", "refused", "gone"];
+
+async function replay(id) {
+  try {
+    const made = await call("POST", `api/deliveries/${encodeURIComponent(id)}/replay`);
+    toast("sent again");
+    location.hash = `deliveries/${encodeURIComponent(made.id)}`;
+  } catch (error) {
+    toast(error.message);
+  }
+}
+
+async function one(into, id, ended) {
+  const delivery = await call("GET", `api/deliveries/${encodeURIComponent(id)}`);
+  if (ended.aborted || !isNew(into, delivery)) return;
+  fill(into, element("h2", { class: "mono" }, text(delivery.id)),
+    element("div", { class: "row" }, status(delivery.status),
+      button("Send again", () => replay(id), { disabled: !ENDED.includes(delivery.status) })),
+    pairs([["url", delivery.url],
+      ["about", element("a", { class: "mono", href: `#requests/${encodeURIComponent(delivery.subject)}` }, text(delivery.subject))],
+      ["webhook-id", delivery.webhook_id], ["created", delivery.created], ["finished", delivery.finished],
+      ["next attempt", delivery.next_attempt], ["attempts", delivery.attempts], ["refused", delivery.refused]]),
+    table("Attempts", ["attempt", "started", "took", "answer", "body or error"], delivery.history.map((attempt) => [
+      String(attempt.number), text(attempt.started), duration(attempt.took_ms), text(attempt.status ?? "none"),
+      text(attempt.error ?? attempt.response, 1000)])),
+    content("Body", delivery.body));
+}
+
+async function draw(into, id, ended) {
+  if (id) return one(into, id, ended);
+  return list(into, ended, {
+    name: "Deliveries", path: "api/deliveries",
+    fields: [["status", "Status", STATUSES], ["url", "URL begins with", null]],
+    columns: ["delivery", "status", "url", "attempts", "created", "last answer"],
+    row: (delivery) => [
+      element("a", { class: "mono", href: `#deliveries/${encodeURIComponent(delivery.id)}` }, text(delivery.id)),
+      status(delivery.status), text(delivery.url), String(delivery.attempts), text(delivery.created),
+      text(delivery.last_attempt?.status ?? delivery.last_attempt?.error)],
+  });
+}
+
+export const deliveries = { name: "deliveries", title: "Deliveries", everyOne: 3, draw };

@@ -1,0 +1,54 @@
+// Requests: the list, and one request with its timeline and its deliveries.
+import { button, call, element, fill, toast } from "../shared/dom.js";
+import { content, isNew, list, pairs, status, table, text } from "../table.js";
+
+const STATUSES = ["in_queue", "in_progress", "completed", "failed", "cancelled"];
+
+function link(id) {
+  return element("a", { class: "mono", href: `#requests/${encodeURIComponent(id)}` }, text(id));
+}
+
+async function change(id, what, done) {
+  try {
+    const answer = await call("POST", `api/requests/${encodeURIComponent(id)}/${what}`);
+    toast(done);
+    if (what === "retry" && answer?.id) location.hash = `requests/${encodeURIComponent(answer.id)}`;
+  } catch (error) {
+    toast(error.message);
+  }
+}
+
+async function one(into, id, ended) {
+  const path = encodeURIComponent(id);
+  const [request, sent] = await Promise.all([
+    call("GET", `api/requests/${path}`), call("GET", `api/deliveries?subject=${path}`)]);
+  if (ended.aborted || !isNew(into, [request, sent])) return;
+  const isOver = Boolean(request.finished);
+  fill(into, element("h2", { class: "mono" }, text(request.id)),
+    element("div", { class: "row" }, status(request.status),
+      button("Cancel", () => change(id, "cancel", "the request is told to stop"), { class: "danger", disabled: isOver }),
+      button("Run again", () => change(id, "retry", "submitted again"), { disabled: !isOver })),
+    pairs([["route", request.route], ["created", request.created], ["finished", request.finished],
+      ["reason", request.reason], ["failed runs", request.failures], ["crashes", request.crashes],
+      ["token", request.token], ["repeats", request.retry_of && link(request.retry_of)], ["due", request.due]]),
+    content("Payload", request.payload), content("Result", request.result), content("Error", request.error),
+    request.detail ? element("p", {}, text(request.detail, 2000)) : null,
+    table("Timeline", ["at", "what", "run", "detail"],
+      request.timeline.map((event) => [text(event.at), text(event.what), text(event.run), text(event.detail, 1000)])),
+    sent.items.length ? table("Deliveries", ["delivery", "status", "url", "attempts"], sent.items.map((delivery) => [
+      element("a", { class: "mono", href: `#deliveries/${encodeURIComponent(delivery.id)}` }, text(delivery.id)),
+      status(delivery.status), text(delivery.url), String(delivery.attempts)])) : null);
+}
+
+async function draw(into, id, ended) {
+  if (id) return one(into, id, ended);
+  return list(into, ended, {
+    name: "Requests", path: "api/requests",
+    fields: [["status", "Status", STATUSES], ["route", "Route", null], ["id", "Id begins with", null]],
+    columns: ["id", "route", "status", "created", "finished"],
+    row: (request) => [link(request.id), text(request.route), status(request.status), text(request.created),
+      text(request.finished)],
+  });
+}
+
+export const requests = { name: "requests", title: "Requests", everyOne: 3, draw };
