@@ -1,8 +1,8 @@
 //! The operator's API: an HTTP API in JSON for lists, changes and repairs, and its client for the commands.
 //!
 //! The same router is served in two places. On a Unix socket beside the database, it serves the user who owns the
-//! socket. Under [`PATH`] on the server's own address, it serves clients that send `server.admin_token`. It never accepts
-//! the token of a caller. The audit records each change, and who made it.
+//! socket. Under [`PATH`] on the server's own address, it serves clients that send `server.admin_token`, and sessions of
+//! the dashboard. It never accepts the token of a caller. The audit records each change, and who made it.
 
 mod answer;
 pub(crate) mod audit;

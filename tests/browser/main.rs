@@ -3,6 +3,7 @@
 // Not every test uses everything that a browser can do.
 #[allow(dead_code)]
 mod browser;
+mod dashboard;
 #[allow(dead_code)]
 mod elements;
 mod harness;
@@ -21,7 +22,7 @@ type Test = fn(&mut Browser);
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     // Each file of tests has a list of its own.
-    let tests = [harness::TESTS, inspector::TESTS].concat();
+    let tests = [harness::TESTS, inspector::TESTS, dashboard::TESTS].concat();
     let trials: Vec<Trial> = tests.into_iter().map(in_browser).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }

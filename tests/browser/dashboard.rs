@@ -1,0 +1,102 @@
+//! The dashboard in a browser: opened by the link, used with mouse and keyboard, attacked by what it shows.
+
+use postback_tests::{Answer, Process, Receiver};
+use serde_json::json;
+
+use crate::Test;
+use crate::browser::{Browser, PHONE};
+use crate::elements::key;
+
+pub const TESTS: &[(&str, Test)] = &[
+    ("an_operator_opens_the_dashboard_by_the_link", an_operator_opens_the_dashboard_by_the_link),
+    ("a_dead_delivery_is_sent_again_from_the_dashboard", a_dead_delivery_is_sent_again_from_the_dashboard),
+];
+
+const HOSTILE: &str = "<img src=x onerror='window.ran=1'><script>window.ran=1</script>";
+
+struct Server {
+    process: Process,
+    _folder: tempfile::TempDir,
+}
+
+fn start(settings: &str) -> Server {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("postback.toml"), settings).unwrap();
+    let arguments = ["serve", "--listen", "127.0.0.1:0"];
+    let mut process = Process::start(env!("CARGO_BIN_EXE_workload"), folder.path(), &arguments, &[]);
+    process.ready();
+    Server { process, _folder: folder }
+}
+
+/// Returns the link that the server has printed.
+fn link(server: &Server) -> String {
+    let output = server.process.output();
+    let word = output.split_whitespace().find(|word| word.contains("/_postback/#token="));
+    word.expect("a link").to_owned()
+}
+
+/// Submits a payload as the page's own server is called. Returns the id of the request.
+fn submit(browser: &Browser, payload: &str) -> String {
+    let call = format!(
+        "return fetch('/echo', {{method: 'POST', headers: {{'content-type': 'application/json'}}, body: {}}})
+            .then(answer => answer.json()).then(answer => answer.id)",
+        json!(json!(payload).to_string())
+    );
+    browser.run(&call).as_str().expect("an id").to_owned()
+}
+
+fn an_operator_opens_the_dashboard_by_the_link(browser: &mut Browser) {
+    let server = start("");
+    let link = link(&server);
+    let page = link.split('#').next().unwrap();
+    browser.open(page);
+    browser.wait_for_text("open the link that the server printed");
+    browser.is_accessible();
+    browser.open("about:blank");
+    browser.open(&link);
+    browser.wait_for_text("delivered since the start");
+    assert_eq!(browser.run("return location.hash"), "", "the token does not stay in the address");
+    assert_eq!(browser.run("return document.cookie"), "", "no script reads the session");
+    let id = submit(browser, HOSTILE);
+    browser.press("/");
+    browser.press(&format!("{id}{}", key::ENTER));
+    browser.wait_for_text("Timeline");
+    browser.wait_for_text("<img src=x onerror=");
+    browser.wait_for_text("completed");
+    assert_eq!(browser.run("return window.ran === undefined && document.images.length === 0"), true);
+    browser.click_text("Requests");
+    browser.wait_for_text(&id);
+    browser.choose("select[name=status]", "failed");
+    browser.wait_for_text("Nothing here.");
+    browser.choose("select[name=status]", "completed");
+    browser.wait_for_text(&id);
+    browser.is_accessible();
+    browser.prefer_dark(true);
+    browser.is_accessible();
+    browser.resize(PHONE);
+    assert!(browser.fits());
+    browser.screenshot("dashboard-phone");
+    // The session lasts over a reload, and not over a logout.
+    browser.reload();
+    browser.wait_for_text(&id);
+    browser.click_text("Log out");
+    browser.wait_for_text("open the link that the server printed");
+}
+
+fn a_dead_delivery_is_sent_again_from_the_dashboard(browser: &mut Browser) {
+    let receiver = Receiver::answering(|_, before| Answer::Status(if before == 0 { 500 } else { 204 }));
+    let url = receiver.url("/in");
+    let server = start(&format!("[config]\nwebhook_url = {url:?}\n[delivery]\nschedule = [\"0s\"]\n"));
+    browser.open(&link(&server));
+    browser.wait_for_text("delivered since the start");
+    let id = submit(browser, "x");
+    browser.run(&format!("location.hash = 'requests/{id}'"));
+    browser.wait_until("document.querySelector('a[href^=\"#deliveries/\"]') && document.body.innerText.includes('dead')");
+    browser.click("td a[href^='#deliveries/']");
+    browser.wait_for_text("500");
+    browser.click_text("Send again");
+    browser.wait_for_text("delivered");
+    browser.wait_for_text("204");
+    browser.is_accessible();
+    browser.screenshot("dashboard");
+}
