@@ -59,11 +59,11 @@ async fn without_a_token_the_printed_link_opens_the_dashboard_and_nothing_else_d
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_another_site_can_neither_read_nor_change_with_a_session() {
-    let mut server = Server::start(&format!("[server]\nadmin_token = {TOKEN:?}\ncors_origins = [\"*\"]\n"));
+    let server = Server::start(&format!("[server]\nadmin_token = {TOKEN:?}\ncors_origins = [\"*\"]\n"));
     assert!(!server.process.output().contains(TOKEN), "the token of the settings is not printed");
     let cookie = cookie(&server, TOKEN).await;
-    let id = server.submit("/echo", json!(1)).await;
-    server.settled("/echo", &id).await;
+    let id = server.submit("/fail", json!({})).await;
+    server.settled("/fail", &id).await;
     let (list, retry) = (format!("{API}/requests"), format!("{API}/requests/{id}/retry"));
     let own = |method, path: &str| with(&server, method, path, &cookie);
     let page = ("x-postback-page", "1");

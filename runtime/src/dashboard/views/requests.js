@@ -27,7 +27,7 @@ async function one(into, id, ended) {
   fill(into, element("h2", { class: "mono" }, text(request.id)),
     element("div", { class: "row" }, status(request.status),
       button("Cancel", () => change(id, "cancel", "the request is told to stop"), { class: "danger", disabled: isOver }),
-      button("Run again", () => change(id, "retry", "submitted again"), { disabled: !isOver })),
+      button("Run again", () => change(id, "retry", "submitted again"), { disabled: !["failed", "cancelled"].includes(request.status) })),
     pairs([["route", request.route], ["created", request.created], ["finished", request.finished],
       ["reason", request.reason], ["failed runs", request.failures], ["crashes", request.crashes],
       ["token", request.token], ["repeats", request.retry_of && link(request.retry_of)], ["due", request.due]]),
