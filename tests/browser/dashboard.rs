@@ -91,7 +91,8 @@ fn a_dead_delivery_is_sent_again_from_the_dashboard(browser: &mut Browser) {
     browser.wait_for_text("delivered since the start");
     let id = submit(browser, "x");
     browser.run(&format!("location.hash = 'requests/{id}'"));
-    browser.wait_until("document.querySelector('a[href^=\"#deliveries/\"]') && document.body.innerText.includes('dead')");
+    browser
+        .wait_until("document.querySelector('a[href^=\"#deliveries/\"]') && document.body.innerText.includes('dead')");
     browser.click("td a[href^='#deliveries/']");
     browser.wait_for_text("500");
     browser.click_text("Send again");
