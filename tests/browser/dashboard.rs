@@ -60,7 +60,7 @@ fn an_operator_opens_the_dashboard_by_the_link(browser: &mut Browser) {
     let id = submit(browser, HOSTILE);
     browser.press("/");
     browser.press(&format!("{id}{}", key::ENTER));
-    browser.wait_for_text("Timeline");
+    browser.wait_for_text("run_began");
     browser.wait_for_text("<img src=x onerror=");
     browser.wait_for_text("completed");
     assert_eq!(browser.run("return window.ran === undefined && document.images.length === 0"), true);
