@@ -1,6 +1,6 @@
 // What lists have in common: filters, a table, and pages by cursor.
 import { button, call, element, fill, tag } from "./shared/dom.js";
-import { short, visible } from "./shared/format.js";
+import { moment, short, visible } from "./shared/format.js";
 
 const KINDS = {
   completed: "good", delivered: "good", failed: "bad", dead: "bad", refused: "bad", gone: "bad",
@@ -10,10 +10,22 @@ const KINDS = {
 export const status = (name) => tag(name, KINDS[name] ?? "");
 export const text = (value, most = 200) => visible(short(String(value ?? ""), most));
 
+// A time as the clock of the browser shows it. The API gives it in the form of RFC 3339.
+export function time(value) {
+  if (!value) return "";
+  const ms = Date.parse(value);
+  return Number.isNaN(ms) ? text(value) : element("time", { datetime: text(value), title: text(value) }, moment(ms));
+}
+
+// A cell of a table. A long text is broken into lines; all else stays on one line, and the table scrolls.
+function cellOf(content) {
+  return element("td", { class: typeof content === "string" && content.length > 60 ? "long" : null }, content);
+}
+
 export function table(name, columns, rows) {
   return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": name }, element("table", {},
     element("thead", {}, element("tr", {}, columns.map((column) => element("th", { scope: "col" }, column)))),
-    element("tbody", {}, rows.map((cells) => element("tr", {}, cells.map((cell) => element("td", {}, cell)))))));
+    element("tbody", {}, rows.map((cells) => element("tr", {}, cells.map(cellOf))))));
 }
 
 // Reads a page. The server looks at a bounded number of rows for each page, so a page may be short or empty and have a
@@ -31,8 +43,12 @@ export async function page(path, filters, cursor) {
   return { items, next: cursor };
 }
 
-// Draws a list with filters into an element. `fields` are [name, label, choices or null].
+const lists = new WeakMap(); // what reads the first page of a list anew, by the element that shows it
+
+// Draws a list with filters into an element, or reads the first page of the list anew if the element shows it already. `fields` are [name, label, choices or null].
 export function list(into, ended, { name, path, fields, columns, row }) {
+  const again = lists.get(into);
+  if (again) return again();
   const filters = {};
   let cursors = [null];
   const body = element("div", { class: "stack" });
@@ -42,11 +58,12 @@ export function list(into, ended, { name, path, fields, columns, row }) {
     try {
       read = await page(path, filters, asked);
     } catch (error) {
+      drawn.delete(body);
       fill(body, element("p", { class: "bad", role: "alert" }, error.message));
       return;
     }
     // Another page may have been asked for while this one came.
-    if (ended.aborted || asked !== cursors[cursors.length - 1]) return;
+    if (ended.aborted || asked !== cursors[cursors.length - 1] || !isNew(body, [read, cursors.length])) return;
     fill(body,
       read.items.length ? table(name, columns, read.items.map((item) => row(item, load)))
         : element("p", { class: "dim" }, read.next ? "Nothing among these rows; look further." : "Nothing here."),
@@ -64,6 +81,7 @@ export function list(into, ended, { name, path, fields, columns, row }) {
       element("option", { value: "" }, "all"), choices.map((choice) => element("option", { value: choice }, choice)))
     : element("input", { name: field, onchange: change(field), maxlength: 2000, spellcheck: "false" })));
   fill(into, element("h2", {}, name), element("div", { class: "row" }, controls, button("Reload", load)), body);
+  lists.set(into, () => (cursors.length === 1 ? load() : undefined));
   return load();
 }
 
@@ -87,6 +105,13 @@ export function content(title, value) {
 
 export function pairs(entries) {
   const shown = entries.filter(([, value]) => value !== undefined && value !== null && value !== "");
-  return element("dl", { class: "figures panel" }, shown.map(([name, value]) => element("div", {},
+  return element("dl", { class: "facts panel" }, shown.map(([name, value]) => element("div", {},
     element("dt", {}, name), element("dd", {}, value instanceof Node ? value : text(value)))));
+}
+
+// Figures that are read from afar.
+export function figures(entries) {
+  const drawnPairs = pairs(entries);
+  drawnPairs.className = "figures panel";
+  return drawnPairs;
 }

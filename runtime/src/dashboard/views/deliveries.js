@@ -1,7 +1,7 @@
 // Deliveries: the list, one delivery with its attempts, and replay of one.
 import { button, call, element, fill, toast } from "../shared/dom.js";
 import { duration } from "../shared/format.js";
-import { content, isNew, list, pairs, status, table, text } from "../table.js";
+import { content, isNew, list, pairs, status, table, text, time } from "../table.js";
 
 const STATUSES = ["pending", "parked", "held", "delivering", "delivered", "dead", "refused", "gone"];
 const ENDED = ["delivered", "dead", "refused", "gone"];
@@ -24,10 +24,10 @@ async function one(into, id, ended) {
       button("Send again", () => replay(id), { disabled: !ENDED.includes(delivery.status) })),
     pairs([["url", delivery.url],
       ["about", element("a", { class: "mono", href: `#requests/${encodeURIComponent(delivery.subject)}` }, text(delivery.subject))],
-      ["webhook-id", delivery.webhook_id], ["created", delivery.created], ["finished", delivery.finished],
-      ["next attempt", delivery.next_attempt], ["attempts", delivery.attempts], ["refused", delivery.refused]]),
+      ["webhook-id", delivery.webhook_id], ["created", time(delivery.created)], ["finished", time(delivery.finished)],
+      ["next attempt", time(delivery.next_attempt)], ["attempts", delivery.attempts], ["refused", delivery.refused]]),
     table("Attempts", ["attempt", "started", "took", "answer", "body or error"], delivery.history.map((attempt) => [
-      String(attempt.number), text(attempt.started), duration(attempt.took_ms), text(attempt.status ?? "none"),
+      String(attempt.number), time(attempt.started), duration(attempt.took_ms), text(attempt.status ?? "none"),
       text(attempt.error ?? attempt.response, 1000)])),
     content("Body", delivery.body));
 }
@@ -37,12 +37,13 @@ async function draw(into, id, ended) {
   return list(into, ended, {
     name: "Deliveries", path: "api/deliveries",
     fields: [["status", "Status", STATUSES], ["url", "URL begins with", null]],
-    columns: ["delivery", "status", "url", "attempts", "created", "last answer"],
+    columns: ["status", "delivery", "url", "attempts", "created", "last answer"],
     row: (delivery) => [
+      status(delivery.status),
       element("a", { class: "mono", href: `#deliveries/${encodeURIComponent(delivery.id)}` }, text(delivery.id)),
-      status(delivery.status), text(delivery.url), String(delivery.attempts), text(delivery.created),
+      text(delivery.url), String(delivery.attempts), time(delivery.created),
       text(delivery.last_attempt?.status ?? delivery.last_attempt?.error)],
   });
 }
 
-export const deliveries = { name: "deliveries", title: "Deliveries", everyOne: 3, draw };
+export const deliveries = { name: "deliveries", title: "Deliveries", every: 5, everyOne: 3, draw };

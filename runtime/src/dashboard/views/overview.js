@@ -1,7 +1,7 @@
 // The state of the server now.
 import { call, element, fill } from "../shared/dom.js";
 import { duration } from "../shared/format.js";
-import { pairs, table, text } from "../table.js";
+import { figures, table, text } from "../table.js";
 
 async function draw(into, _, ended) {
   const health = await call("GET", "api/health");
@@ -10,7 +10,7 @@ async function draw(into, _, ended) {
   fill(into, element("h2", {}, "Overview"),
     health.reason ? element("p", { class: "bad" }, text(health.reason)) : null,
     health.refuses ? element("p", { class: "warn" }, text(health.refuses)) : null,
-    pairs([
+    figures([
       ["server", health.status], ["version", health.version], ["up for", duration(health.uptime_seconds * 1000)],
       ["waiting", queued.reduce((sum, [, count]) => sum + count, 0)], ["running", health.running],
       ["to deliver", health.undelivered], ["delivered since the start", health.delivered],

@@ -1,6 +1,6 @@
 // Requests: the list, and one request with its timeline and its deliveries.
 import { button, call, element, fill, toast } from "../shared/dom.js";
-import { content, isNew, list, pairs, status, table, text } from "../table.js";
+import { content, isNew, list, pairs, status, table, text, time } from "../table.js";
 
 const STATUSES = ["in_queue", "in_progress", "completed", "failed", "cancelled"];
 
@@ -28,13 +28,13 @@ async function one(into, id, ended) {
     element("div", { class: "row" }, status(request.status),
       button("Cancel", () => change(id, "cancel", "the request is told to stop"), { class: "danger", disabled: isOver }),
       button("Run again", () => change(id, "retry", "submitted again"), { disabled: !["failed", "cancelled"].includes(request.status) })),
-    pairs([["route", request.route], ["created", request.created], ["finished", request.finished],
+    pairs([["route", request.route], ["created", time(request.created)], ["finished", time(request.finished)],
       ["reason", request.reason], ["failed runs", request.failures], ["crashes", request.crashes],
-      ["token", request.token], ["repeats", request.retry_of && link(request.retry_of)], ["due", request.due]]),
+      ["token", request.token], ["repeats", request.retry_of && link(request.retry_of)], ["due", time(request.due)]]),
     content("Payload", request.payload), content("Result", request.result), content("Error", request.error),
     request.detail ? element("p", {}, text(request.detail, 2000)) : null,
     table("Timeline", ["at", "what", "run", "detail"],
-      request.timeline.map((event) => [text(event.at), text(event.what), text(event.run), text(event.detail, 1000)])),
+      request.timeline.map((event) => [time(event.at), text(event.what), text(event.run), text(event.detail, 1000)])),
     sent.items.length ? table("Deliveries", ["delivery", "status", "url", "attempts"], sent.items.map((delivery) => [
       element("a", { class: "mono", href: `#deliveries/${encodeURIComponent(delivery.id)}` }, text(delivery.id)),
       status(delivery.status), text(delivery.url), String(delivery.attempts)])) : null);
@@ -45,10 +45,10 @@ async function draw(into, id, ended) {
   return list(into, ended, {
     name: "Requests", path: "api/requests",
     fields: [["status", "Status", STATUSES], ["route", "Route", null], ["id", "Id begins with", null]],
-    columns: ["id", "route", "status", "created", "finished"],
-    row: (request) => [link(request.id), text(request.route), status(request.status), text(request.created),
-      text(request.finished)],
+    columns: ["status", "id", "route", "created", "finished"],
+    row: (request) => [status(request.status), link(request.id), text(request.route), time(request.created),
+      time(request.finished)],
   });
 }
 
-export const requests = { name: "requests", title: "Requests", everyOne: 3, draw };
+export const requests = { name: "requests", title: "Requests", every: 5, everyOne: 3, draw };
