@@ -104,10 +104,8 @@ async fn log_in(State(dashboard): State<Arc<Dashboard>>, request: Request) -> Re
         tracing::error!("the dashboard cannot be opened, because the operating system has no random bytes");
         return protected(Problem::internal().respond(Form::Json));
     };
-    match client {
-        Some(ClientAddress(address)) => tracing::info!("operator: the dashboard was opened from {address}"),
-        None => tracing::info!("operator: the dashboard was opened"),
-    }
+    let from = client.map(|ClientAddress(address)| format!(" from {address}")).unwrap_or_default();
+    tracing::info!("operator: the dashboard was opened{from}");
     with_cookie(Some(cookie))
 }
 
