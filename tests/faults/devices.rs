@@ -108,11 +108,12 @@ pub(crate) fn a_lock_of_another_process_makes_the_server_wait() {
     locked("ROLLBACK");
     server.recovers();
     server.is_ready();
-    locked("BEGIN EXCLUSIVE");
-    // The lock is released as soon as the store waits for it. A submission that waits only briefly is accepted.
     let output = server.process.watch();
     let batches = move || output().matches(batch_begins).count();
+    // Counted before the lock is taken: a report is still being recorded, and its batch may be the one that waits.
     let before = batches();
+    locked("BEGIN EXCLUSIVE");
+    // The lock is released as soon as the store waits for it. A submission that waits only briefly is accepted.
     let handle = runtime.handle().clone();
     let unlocking = std::thread::spawn(move || {
         eventually("a batch that waits for the lock", || if batches() > before { Ok(()) } else { Err(()) });
