@@ -33,7 +33,10 @@ async fn a_key_of_version_1_still_makes_one_request() {
     let store = world.open().await;
     assert_eq!(store.submit(keyed("1")).await.unwrap(), Submitted::New);
     store.close().await;
-    let as_version_1 = "ALTER TABLE request DROP COLUMN idempotency, ADD COLUMN key text, ADD COLUMN digest bytea; \
+    let as_version_1 = "DROP TABLE checkpoint; \
+                        ALTER TABLE request DROP COLUMN idempotency, ADD COLUMN key text, ADD COLUMN digest bytea, \
+                            ADD CHECK ((key IS NULL) = (digest IS NULL)); \
+                        CREATE UNIQUE INDEX request_key ON request (owner, route, key) WHERE key IS NOT NULL; \
                         UPDATE request SET key = 'ü', digest = '\\x00'; \
                         UPDATE meta SET value = '1' WHERE key = 'postback schema'";
     run(&mut shell(world.database()).await, as_version_1).await;
