@@ -72,6 +72,8 @@ fn an_operator_opens_the_dashboard_by_the_link(browser: &mut Browser) {
     browser.wait_for_text(&id);
     browser.is_accessible();
     browser.prefer_dark(true);
+    // The ground of a dark page is dark.
+    browser.wait_until("getComputedStyle(document.body).backgroundColor === 'rgb(15, 19, 24)'");
     browser.is_accessible();
     browser.resize(PHONE);
     assert!(browser.fits());
