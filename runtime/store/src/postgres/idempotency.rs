@@ -16,7 +16,8 @@ use postback_wire::id::RequestId;
 /// The request that has taken a key.
 struct Holder {
     id: RequestId,
-    body: Bytes,
+    /// `None`: no request of the batch with this key has a body of the same length.
+    body: Option<Bytes>,
 }
 
 /// The keys that the requests of one batch use, with their holders. A holder is an earlier request, or the first
@@ -30,20 +31,25 @@ impl Keys {
         conn: &mut PgConnection,
         requests: impl Iterator<Item = &'a NewRequest>,
     ) -> Result<Self, sqlx::Error> {
-        let wanted: Vec<IdempotencyKey> = requests.filter_map(|request| request.idempotency).collect();
+        let keyed = requests.filter_map(|request| Some((request.idempotency?, length(request))));
+        let (wanted, lengths): (Vec<IdempotencyKey>, Vec<i64>) = keyed.unzip();
         if wanted.is_empty() {
             return Ok(Self::default());
         }
-        let sql = "SELECT i.n, r.id, b.body FROM unnest($1::bytea[]) WITH ORDINALITY AS i (key, n) \
+        let sql = "SELECT i.n, r.id, CASE octet_length(b.body) WHEN i.length THEN b.body END \
+                   FROM unnest($1::bytea[], $2::bigint[]) WITH ORDINALITY AS i (key, length, n) \
                    JOIN request AS r ON r.idempotency = i.key AND r.idempotency IS NOT NULL \
                    JOIN request_body AS b ON b.seq = r.seq";
         let keys: Vec<&[u8]> = wanted.iter().map(IdempotencyKey::as_bytes).collect();
         let mut taken = HashMap::new();
-        for row in query(sql).bind(keys).fetch_all(conn).await? {
+        for row in query(sql).bind(keys).bind(lengths).fetch_all(conn).await? {
             let n = usize::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0);
             let key = n.checked_sub(1).and_then(|n| wanted.get(n)).ok_or_else(|| misread("a key is missing"))?;
-            let body = Bytes::from(row.try_get::<Vec<u8>, _>(2)?);
-            taken.insert(*key, Holder { id: RequestId::stored(row.try_get(1)?), body });
+            let id = RequestId::stored(row.try_get(1)?);
+            let holder = taken.entry(*key).or_insert(Holder { id, body: None });
+            if let Some(body) = row.try_get::<Option<Vec<u8>>, _>(2)? {
+                holder.body = Some(body.into());
+            }
         }
         Ok(Self(taken))
     }
@@ -52,12 +58,18 @@ impl Keys {
     pub(super) fn take(&mut self, request: &NewRequest) -> Option<Submitted> {
         let key = request.idempotency?;
         if let Some(holder) = self.0.get(&key) {
-            let same = holder.body == request.body;
+            let same = holder.body.as_ref() == Some(&request.body);
             return Some(if same { Submitted::Repeated(holder.id.clone()) } else { Submitted::KeyReused });
         }
-        self.0.insert(key, Holder { id: request.id.clone(), body: request.body.clone() });
+        self.0.insert(key, Holder { id: request.id.clone(), body: Some(request.body.clone()) });
         None
     }
+}
+
+/// The length of a request's body. Only a stored body of the same length is read: otherwise a small request could make the
+/// store read a large one.
+fn length(request: &NewRequest) -> i64 {
+    i64::try_from(request.body.len()).unwrap_or(i64::MAX)
 }
 
 /// The answer to a request whose id was accepted before, and the row number of the earlier request.
@@ -75,14 +87,15 @@ pub(super) async fn known<'a>(
     if by_id.is_empty() {
         return Ok(HashMap::new());
     }
-    let ids: Vec<&str> = by_id.keys().copied().collect();
-    let sql = "SELECT r.id, r.route, b.body, r.owner, r.seq FROM request AS r JOIN request_body AS b ON b.seq = r.seq \
-               WHERE r.id = ANY($1)";
+    let (ids, lengths): (Vec<&str>, Vec<i64>) = by_id.iter().map(|(id, request)| (*id, length(request))).unzip();
+    let sql = "SELECT r.id, r.route, CASE octet_length(b.body) WHEN i.length THEN b.body END, r.owner, r.seq \
+               FROM unnest($1::text[], $2::bigint[]) AS i (id, length) JOIN request AS r ON r.id = i.id \
+               JOIN request_body AS b ON b.seq = r.seq";
     let mut known = HashMap::new();
-    for row in query(sql).bind(ids).fetch_all(conn).await? {
+    for row in query(sql).bind(ids).bind(lengths).fetch_all(conn).await? {
         let Some((id, request)) = by_id.get_key_value(row.try_get::<&str, _>(0)?) else { continue };
-        let (route, body, owner): (&str, &[u8], &str) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
-        let same = request.route == route && *request.owner == *owner && request.body == body;
+        let (route, body, owner): (&str, Option<&[u8]>, &str) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
+        let same = request.route == route && *request.owner == *owner && body == Some(&request.body[..]);
         let answer = if same { Submitted::Known } else { Submitted::Conflict };
         known.insert(*id, Known { seq: row.try_get(4)?, answer });
     }
