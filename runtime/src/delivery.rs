@@ -14,6 +14,8 @@ mod deliver;
 mod dial;
 mod dispatch;
 mod event;
+#[cfg(feature = "server")]
+mod exchange;
 mod failure_log;
 mod free_retries;
 mod log;
@@ -37,11 +39,13 @@ use tokio::sync::mpsc;
 
 pub(crate) use self::client::Error;
 #[cfg(feature = "server")]
-pub(crate) use self::client::client_tls;
+use self::client::client_tls;
 pub(crate) use self::control::Control;
 use self::control::Order;
 use self::deliver::Deliverer;
 use self::dispatch::Dispatcher;
+#[cfg(feature = "server")]
+pub(crate) use self::exchange::{ExchangeError, connector, exchange, host};
 pub(crate) use self::lookup::{Lookup, System};
 use self::scheduler::Scheduler;
 use self::work::Work;

@@ -7,15 +7,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::client::conn::http1;
+use http_body_util::Full;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tower::ServiceExt as _;
 use url::Url;
 
 use super::PATH;
-use crate::delivery;
+use crate::delivery::{self, ExchangeError};
 use postback_wire::line::{Causes, Escaped};
 
 /// The largest answer that the client reads, in bytes.
@@ -170,9 +169,8 @@ impl Client {
             Target::Socket(_) => Err(ClientError::Unreachable("this system has no such sockets".to_owned())),
             Target::Url { url, token, ca_file } => {
                 let stream = connect(url, ca_file.as_deref()).await?;
-                let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
-                let host = format!("{}{port}", url.host_str().unwrap_or_default());
-                let request = request.uri(format!("{PATH}{path}")).header(HOST, host).header(AUTHORIZATION, token);
+                let request =
+                    request.uri(format!("{PATH}{path}")).header(HOST, delivery::host(url)).header(AUTHORIZATION, token);
                 exchange(stream, built(request.body(body))?).await
             }
         }
@@ -188,11 +186,7 @@ async fn connect(
     url: &Url,
     ca_file: Option<&Path>,
 ) -> Result<impl hyper::rt::Read + hyper::rt::Write + Unpin + Send + use<>, ClientError> {
-    let mut tls = delivery::client_tls(ca_file).map_err(|error| unreachable(&error))?;
-    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let mut tcp = hyper_util::client::legacy::connect::HttpConnector::new();
-    tcp.enforce_http(false);
-    let connector = hyper_rustls::HttpsConnector::from((tcp, tls));
+    let connector = delivery::connector(ca_file, None).map_err(|error| unreachable(&error))?;
     let uri = Uri::try_from(url.as_str()).map_err(|error| unreachable(&error))?;
     connector.oneshot(uri).await.map_err(|error| unreachable(&*error))
 }
@@ -202,23 +196,10 @@ async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<(Status
 where
     S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
-    let (mut sender, connection) = http1::handshake(stream).await.map_err(|error| unreachable(&error))?;
-    let answered = async {
-        let response = sender.send_request(request).await.map_err(|error| unreachable(&error))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-        let body = body.map_err(|error| ClientError::Answer(error.to_string()))?;
-        Ok((status, body.to_bytes()))
-    };
-    // The connection makes progress only while it is polled. It ends after the answer, or never.
-    tokio::pin!(connection, answered);
-    tokio::select! {
-        biased;
-        answer = &mut answered => answer,
-        ended = &mut connection => match ended {
-            Ok(()) => answered.await,
-            Err(error) => Err(unreachable(&error)),
-        },
+    match delivery::exchange(stream, request, MAX_ANSWER).await {
+        Ok(answer) => Ok((answer.status(), answer.into_body())),
+        Err(ExchangeError::Connection(error)) => Err(unreachable(&error)),
+        Err(ExchangeError::Body(why)) => Err(ClientError::Answer(why)),
     }
 }
 

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::client::conn::http1;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::Full;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use tower::ServiceExt as _;
@@ -53,12 +52,7 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) fn new(clock: Clock) -> Result<Self, delivery::Error> {
-        let mut tls = delivery::client_tls(None)?;
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_connect_timeout(Some(TIMEOUT));
-        Ok(Self { connector: HttpsConnector::from((tcp, tls)), clock })
+        Ok(Self { connector: delivery::connector(None, Some(TIMEOUT))?, clock })
     }
 
     /// Sends a webhook. An error says why there is no answer.
@@ -68,41 +62,26 @@ impl Sender {
         let sent = tokio::time::timeout(TIMEOUT, self.exchange(outgoing)).await;
         let after = self.clock.elapsed().saturating_sub(begun);
         match sent {
-            Ok(Ok((status, headers, body))) => Ok(Answer { status, headers, body, after }),
+            Ok(Ok(answer)) => {
+                let (head, body) = answer.into_parts();
+                Ok(Answer { status: head.status, headers: head.headers, body, after })
+            }
             Ok(Err(why)) => Err(format!("{url} did not answer: {why}")),
             Err(_) => Err(format!("{url} did not answer within {} s", TIMEOUT.as_secs())),
         }
     }
 
-    async fn exchange(&self, outgoing: Outgoing) -> Result<(StatusCode, HeaderMap, Bytes), String> {
+    async fn exchange(&self, outgoing: Outgoing) -> Result<Response<Bytes>, String> {
         let Outgoing { method, url, mut headers, body } = outgoing;
         without_connection(&mut headers);
-        let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
-        let host = format!("{}{port}", url.host_str().unwrap_or_default());
-        headers.insert(HOST, HeaderValue::try_from(host).map_err(|error| error.to_string())?);
+        headers.insert(HOST, HeaderValue::try_from(delivery::host(&url)).map_err(|error| error.to_string())?);
         let uri = Uri::try_from(url.as_str()).map_err(|error| error.to_string())?;
         let target = uri.path_and_query().map_or("/", |path| path.as_str());
         let mut request =
             Request::builder().method(method).uri(target).body(Full::new(body)).map_err(|error| error.to_string())?;
         *request.headers_mut() = headers;
         let stream = self.connector.clone().oneshot(uri).await.map_err(|error| Causes(&*error).to_string())?;
-        let told = |error: hyper::Error| Causes(&error).to_string();
-        let (mut sender, connection) = http1::handshake(stream).await.map_err(told)?;
-        let answered = async {
-            let (head, body) = sender.send_request(request).await.map_err(told)?.into_parts();
-            let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| error.to_string())?;
-            Ok((head.status, head.headers, body.to_bytes()))
-        };
-        // The connection makes progress only while it is polled.
-        tokio::pin!(connection, answered);
-        tokio::select! {
-            biased;
-            answer = &mut answered => answer,
-            ended = &mut connection => match ended {
-                Ok(()) => answered.await,
-                Err(error) => Err(told(error)),
-            },
-        }
+        delivery::exchange(stream, request, MAX_ANSWER).await.map_err(|error| Causes(&error).to_string())
     }
 }
 
