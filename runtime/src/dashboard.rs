@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, SET_COOKIE};
@@ -46,37 +46,20 @@ pub(crate) fn router(sessions: Sessions, may_log_in: MayLogIn) -> Router {
     let dashboard = Arc::new(Dashboard { files: Files::new(&[pages::SHARED, FILES]), sessions, may_log_in });
     Router::new()
         .route("/_postback", get(async || Redirect::permanent(PATH)))
-        .route(PATH, get(index))
+        .route(PATH, get(file))
         .route("/_postback/session", get(session).post(log_in).delete(log_out))
         .route("/_postback/{name}", get(file))
-        .route("/_postback/shared/{name}", get(shared))
-        .route("/_postback/views/{name}", get(view))
+        .route("/_postback/shared/{name}", get(file))
+        .route("/_postback/views/{name}", get(file))
         .with_state(dashboard)
 }
 
-async fn index(State(dashboard): State<Arc<Dashboard>>, headers: HeaderMap) -> Response {
-    dashboard.answer("index.html", &headers)
-}
-
-async fn file(State(dashboard): State<Arc<Dashboard>>, Path(name): Path<String>, headers: HeaderMap) -> Response {
-    dashboard.answer(&name, &headers)
-}
-
-async fn shared(State(dashboard): State<Arc<Dashboard>>, Path(name): Path<String>, headers: HeaderMap) -> Response {
-    dashboard.answer(&format!("shared/{name}"), &headers)
-}
-
-async fn view(State(dashboard): State<Arc<Dashboard>>, Path(name): Path<String>, headers: HeaderMap) -> Response {
-    dashboard.answer(&format!("views/{name}"), &headers)
-}
-
-impl Dashboard {
-    fn answer(&self, path: &str, headers: &HeaderMap) -> Response {
-        self.files.answer(path, headers).unwrap_or_else(|| {
-            let detail = format!("the dashboard has no file {}; open {PATH}", path.escape_debug());
-            Problem::new(Code::NotFound, detail).respond(Form::Json)
-        })
-    }
+async fn file(State(dashboard): State<Arc<Dashboard>>, request: Request) -> Response {
+    let path = request.uri().path().strip_prefix(PATH).unwrap_or_default();
+    dashboard.files.answer(path, request.headers()).unwrap_or_else(|| {
+        let detail = format!("the dashboard has no file {}; open {PATH}", path.escape_debug());
+        Problem::new(Code::NotFound, detail).respond(Form::Json)
+    })
 }
 
 /// `GET session`: whether this browser has logged in. It is no error if it has not, so the page can ask at its start.
