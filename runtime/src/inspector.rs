@@ -1,5 +1,5 @@
 //! A receiver of webhooks for this machine only. It keeps the last webhooks, shows them on a page and in the terminal,
-//! checks their signatures, and answers as it is told.
+//! and checks their signatures. A person can choose how it answers.
 //!
 //! The parts meet in [`Shared`]: `receive` adds to the history, and the feed of the page reads from it.
 

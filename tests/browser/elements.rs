@@ -13,12 +13,10 @@ pub mod key {
     pub const ENTER: &str = "\u{e007}";
     pub const ESCAPE: &str = "\u{e00c}";
     pub const TAB: &str = "\u{e004}";
-    pub const UP: &str = "\u{e013}";
-    pub const DOWN: &str = "\u{e015}";
 }
 
 impl Browser {
-    /// Does something with the first element that matches. Repeats while there is none or it cannot be used yet.
+    /// Does something with the first element that matches. Waits until there is such an element, and it can be used.
     fn with(&self, selector: &str, what: &str, body: &Value) -> Value {
         eventually(&format!("{what} of {selector}"), || {
             let found = self.send("/element", Some(json!({"using": "css selector", "value": selector})))?;

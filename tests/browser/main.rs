@@ -1,10 +1,7 @@
 //! Tests of the pages in a browser: headless Chromium, which chromedriver drives.
 
-// Not every test uses everything that a browser can do.
-#[allow(dead_code)]
 mod browser;
 mod dashboard;
-#[allow(dead_code)]
 mod elements;
 mod harness;
 mod inspector;

@@ -104,7 +104,7 @@ impl Reader {
         }
     }
 
-    /// Takes a batch of changes from the history. Returns `false` if there is none.
+    /// Takes a batch of changes from the history. Returns `false` if the history has no new change.
     fn read(&mut self) -> bool {
         let changes = self.shared.history.after(self.seen, BATCH);
         let is_some = changes.version != self.seen || changes.cleared;
