@@ -175,6 +175,18 @@ impl Access {
         }
     }
 
+    /// Reads the tokens of the store again, because another node on the same database may have made or revoked some.
+    pub(crate) async fn read_again(&self, store: &Store) -> Result<(), store::Error> {
+        let records = store.tokens().await?;
+        if self.registry.has_changed(&records) {
+            self.registry.replace_store(records.iter().filter_map(manage::known).collect());
+            if !records.is_empty() {
+                self.has_tokens.store(true, Ordering::Release);
+            }
+        }
+        Ok(())
+    }
+
     fn add(&self, token: TokenInfo) {
         let (id, name) = (Arc::clone(&token.id), token.name.clone());
         if !self.registry.add(token) {

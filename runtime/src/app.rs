@@ -1,5 +1,6 @@
 //! The composition root: the only module that uses all the others.
 
+mod beat;
 mod delivery_options;
 mod limits;
 mod node;

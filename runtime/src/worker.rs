@@ -108,6 +108,11 @@ impl Control {
         self.options.get().timeout
     }
 
+    /// Returns after how many crashes a request is not run again.
+    pub(crate) fn max_crashes(&self) -> u32 {
+        self.options.get().max_crashes
+    }
+
     /// Returns the room of each route, through which its limit can be changed.
     pub(crate) fn rooms(&self) -> &[(String, RouteRoom)] {
         &self.rooms
@@ -121,7 +126,12 @@ pub(crate) struct Worker {
     grace: Duration,
     slots: Slots,
     handed: mpsc::Receiver<PreClaimedRequest>,
+    /// Requests that are not run again, for the worker to settle.
+    lost: (mpsc::Sender<ClaimedRequest>, mpsc::Receiver<ClaimedRequest>),
 }
+
+/// How many requests that are not run again wait for the worker.
+const LOST: usize = 16;
 
 /// The data that all runs of a worker use together.
 struct Context {
@@ -142,7 +152,12 @@ impl Worker {
         let handed = outbox.store().attach_limited_requests(slots.rooms(), Arc::clone(&slots.all));
         let options = LiveOptions::new(options);
         let context = Context { outbox, routes, options, handlers, cut: Shutdown::new() };
-        Self { context: Arc::new(context), grace, slots, handed }
+        Self { context: Arc::new(context), grace, slots, handed, lost: mpsc::channel(LOST) }
+    }
+
+    /// Returns a sender for requests that this node has claimed and that are not run again. The worker settles them.
+    pub(crate) fn lost(&self) -> mpsc::Sender<ClaimedRequest> {
+        self.lost.0.clone()
     }
 
     /// Returns a handle through which the limits can be changed while the worker runs.
@@ -165,6 +180,9 @@ impl Worker {
                 biased;
                 () = shutdown.stopping() => break,
                 Some(claimed) = self.handed.recv() => self.start(claimed.row, claimed.room, None),
+                Some(row) = self.lost.1.recv() => {
+                    self.context.cut.spawn(settle::settle_unrun(Arc::clone(&self.context), row));
+                }
                 // This line comes before the claims, so that a slot that is to go is not used again.
                 () = self.slots.shrunk() => {}
                 () = self.slots.route_free(), if !look => look = true,

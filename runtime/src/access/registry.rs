@@ -3,10 +3,13 @@
 //! Readers take the lock only to look up one token or to clone the map. Changes are rare.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::secret::{Hash, NotAToken, Presented};
 use super::token::{Source, TokenInfo};
+use postback_store::TokenRecord;
 use postback_wire::time::Timestamp;
 
 /// The reason why a caller has no valid token.
@@ -46,6 +49,8 @@ type ById = HashMap<Arc<str>, Arc<TokenInfo>>;
 #[derive(Default)]
 pub(super) struct Registry {
     tokens: RwLock<ById>,
+    /// A digest of the rows of the store that were read last.
+    read: AtomicU64,
 }
 
 impl Registry {
@@ -86,8 +91,27 @@ impl Registry {
 
     /// Replaces the tokens of the settings. The tokens of the store stay.
     pub(super) fn replace_settings(&self, tokens: Vec<TokenInfo>) {
+        self.replace(Source::Settings, tokens);
+    }
+
+    /// Replaces the tokens of the store. The tokens of the settings stay.
+    pub(super) fn replace_store(&self, tokens: Vec<TokenInfo>) {
+        self.replace(Source::Store, tokens);
+    }
+
+    /// Returns whether these rows of the store differ from those of the last call.
+    pub(super) fn has_changed(&self, records: &[TokenRecord]) -> bool {
+        let mut digest = DefaultHasher::new();
+        for TokenRecord { id, hash, terms, expires, revoked, .. } in records {
+            (id, hash, terms, expires, revoked).hash(&mut digest);
+        }
+        let digest = digest.finish();
+        self.read.swap(digest, Ordering::Relaxed) != digest
+    }
+
+    fn replace(&self, source: Source, tokens: Vec<TokenInfo>) {
         let mut known = self.write();
-        let before = known.extract_if(|_, token| token.source == Source::Settings).collect::<ById>();
+        let before = known.extract_if(|_, token| token.source == source).collect::<ById>();
         for mut token in tokens {
             if let Some(old) = before.get(&token.id) {
                 token.live = Arc::clone(&old.live);

@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use super::beat::{Beat, log_recovered};
 use super::delivery_options::delivery_options;
 use super::open_files;
 use super::reload::{self, Reloader, Reread};
@@ -26,7 +27,7 @@ use crate::settings::Settings;
 use crate::telemetry::metrics::{self, Metrics};
 use crate::worker::Worker;
 use postback_store::shutdown::{Shutdown, Vital};
-use postback_store::{self as store, ClaimedRequest, Recovered, Store, retention};
+use postback_store::{self as store, ClaimedRequest, Store, retention};
 use postback_wire::id::NodeId;
 use postback_wire::line::Escaped;
 use postback_wire::time::Clock;
@@ -127,7 +128,7 @@ impl Node {
         let guard = options.guard();
         let delivery_thread = Background::start("postback-delivery", 1).map_err(StartError::Thread)?;
         let recovered = store.recover(settings.worker.max_crashes).await.map_err(StartError::Recover)?;
-        log_recovered(&recovered);
+        log_recovered(&recovered, "an earlier process");
         let outbox = Outbox::of_server(store.clone(), clock.clone());
         // The outbox must be installed before the first handler runs, because tasks that a handler spawns put their
         // reports into this outbox.
@@ -141,6 +142,7 @@ impl Node {
         let of_link = link.as_ref().and_then(|link| AdminToken::new(link.reveal()));
         let gate = Gate::new(settings.admin_token.clone(), of_link, sessions.clone());
         let worker = Worker::new(outbox, served.routes.clone(), settings.worker, handlers, settings.grace);
+        let (lost, max_crashes) = (worker.lost(), worker.control());
         let parts = reload::Parts {
             access: Arc::clone(&access),
             gate: gate.clone(),
@@ -175,6 +177,9 @@ impl Node {
         node.spawn_retention();
         node.spawn_last_use();
         node.spawn_upkeep(metrics.clone());
+        let max_crashes = Box::new(move || max_crashes.max_crashes());
+        let beat = Beat { store: node.store.clone(), access: Arc::clone(&node.access), max_crashes, lost };
+        node.api.spawn(node.vital.watching("heartbeat", &node.api, beat.run(node.api.clone())));
         let admin = node.admin(clock.clone(), metrics, control, &node.reloader);
         let (to_log_in, known) = (gate.clone(), Arc::clone(&node.access));
         let may_log_in: MayLogIn = Box::new(move |headers, client| to_log_in.may_log_in(headers, client, &known));
@@ -380,19 +385,4 @@ pub(super) fn warn_of_access(access: &Access, routes: &Routes, address: SocketAd
             tracing::warn!("the token {name} is for the route {route}, which this program does not have");
         }
     }
-}
-
-/// Logs how many requests and reports of an earlier process were found in the store. Logs nothing if there were none.
-fn log_recovered(recovered: &Recovered) {
-    if recovered.requests + recovered.reports + recovered.lost.len() == 0 {
-        return;
-    }
-    let cancelled = recovered.lost.iter().filter(|row| row.cancelled).count();
-    tracing::info!(
-        "taken over from an earlier process: {} requests to run again, {} reports to send again, {} requests lost too \
-         often, {cancelled} cancelled",
-        recovered.requests,
-        recovered.reports,
-        recovered.lost.len() - cancelled,
-    );
 }

@@ -117,6 +117,8 @@ impl Dispatcher {
                 Some(_) = not_closed(pre_claimed.recv_many(&mut handed_over, MAX_PER_SOURCE)), if has_room => {}
                 Some(_) = not_closed(claimed.recv_many(&mut due, MAX_PER_SOURCE)), if has_room => {}
                 Some(order) = orders.recv() => self.answer(order, now),
+                // A node that has ended may have parked reports.
+                () = self.store.taken_over() => self.find_parked(),
                 () = tokio::time::sleep(alarm.unwrap_or_default()), if alarm.is_some() => {}
             }
             let now = self.clock.elapsed();

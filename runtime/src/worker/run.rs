@@ -60,6 +60,9 @@ async fn run_within(context: &Arc<Context>, row: &ClaimedRequest, sink: &Arc<Run
         // This line never runs, because a node claims only requests of routes that it serves.
         return context.put_back(&row.route, row.claim.clone(), false).await;
     };
+    if !may_begin(context).await {
+        return context.put_back(&route.path, row.claim.clone(), false).await;
+    }
     record_waiting_time(context, row);
     let telling = route.needs.progress.then(|| Telling::new(context.outbox.clock().clone()));
     let info = info(context, route, row, telling.as_ref()).await;
@@ -93,6 +96,15 @@ async fn run_within(context: &Arc<Context>, row: &ClaimedRequest, sink: &Arc<Run
     settle::settle(context, row, outcome, registered, line).await;
     if route.needs.checkpoint {
         checkpoint::drop_of(context.outbox.store(), row).await;
+    }
+}
+
+/// Waits until the run may begin. Returns `false` if the node stops before that.
+async fn may_begin(context: &Context) -> bool {
+    tokio::select! {
+        biased;
+        () = context.outbox.store().may_begin() => true,
+        () = context.cut.stopping() => false,
     }
 }
 

@@ -1,12 +1,14 @@
 //! The two traits of a backend: [`Backend`] applies batches of operations, each batch in one transaction, and
-//! [`Reader`] reads.
+//! [`Reader`] reads. Also what the store needs if other processes use the backend too.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
+use tokio::sync::Notify;
 
 use crate::audit::AuditRecord;
 use crate::backlog::Count;
@@ -15,6 +17,7 @@ use crate::cancel::CancelView;
 use crate::clock::{Now, Trust};
 use crate::handoff::Waiting;
 use crate::list::{Cursor, ListFilter, Page};
+use crate::nodes::News;
 use crate::ops::{Op, Reply};
 use crate::overview::Lists;
 use crate::progress::Progress;
@@ -50,7 +53,7 @@ pub(crate) trait Backend: Send {
 
 /// The half of a backend that reads. A reader returns committed rows, and can read them while the writer applies a
 /// batch.
-pub(crate) trait Reader: Lists {
+pub(crate) trait Reader: Lists + News {
     fn request<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<RequestRecord>, Cause>>;
     /// Returns the answer to a request that was accepted before: a request with the same id, or with the same
     /// idempotency key. `None`: no such request was accepted.
@@ -116,6 +119,27 @@ pub(crate) struct Opened {
     /// The record of the runs that have begun. `None`: the rows are lost when the process ends, so no later process
     /// would read the record.
     pub begun: Option<Arc<Begun>>,
+    /// What the store needs if other processes use the backend too. `None`: this process is the only one.
+    pub peers: Option<Peers>,
+}
+
+/// What the store needs if other processes, the other nodes, use the backend too.
+pub(crate) struct Peers {
+    /// A node that commits nothing for this long loses its claims to the other nodes.
+    pub lease: Duration,
+    /// The signals for what other nodes tell.
+    pub heard: Arc<Heard>,
+    /// The task that tells the other nodes what this node does, and that hears what they tell.
+    pub bell: BoxFuture<'static, ()>,
+}
+
+/// Signals between nodes. A signal carries no data, and may be lost.
+#[derive(Default)]
+pub(crate) struct Heard {
+    /// There may be a row that can be claimed.
+    pub work: Notify,
+    /// A request may have ended, or may be cancelled.
+    pub ends: Notify,
 }
 
 /// The data that an earlier process left in the store. The new process reads the data when it starts.

@@ -5,9 +5,13 @@
 //! written as waiting, the slot stays occupied; otherwise the slot becomes free again. The writer reports all other
 //! changes after their commit. So callers cannot exceed a bound, however many call at the same time.
 //!
+//! If other nodes use the same database, the counts are only nearly right: each node counts what it does itself, and
+//! reads the counts of all from time to time.
+//!
 //! A request that is put back after a run is counted even beyond the bounds, because it was accepted before.
 
 mod owners;
+mod slot;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +21,7 @@ use http::HeaderMap;
 
 pub use self::owners::OwnerLimits;
 use self::owners::Owners;
+pub(crate) use self::slot::{QueueSlot, Waited};
 use crate::error::Bound;
 use crate::record::{ClaimedRequest, Owner};
 use postback_wire::id::RequestId;
@@ -156,7 +161,6 @@ impl State {
     fn remove(&mut self, route: &str, bytes: u64) {
         let of_route = self.by_route.get_mut(route);
         for count in std::iter::once(&mut self.all).chain(of_route.map(Route::change)) {
-            debug_assert!(count.rows > 0 && count.bytes >= bytes, "{count:?} holds no such row");
             count.rows = count.rows.saturating_sub(1);
             count.bytes = count.bytes.saturating_sub(bytes);
         }
@@ -238,7 +242,7 @@ impl Backlog {
         }
         self.owners.take(owner, bytes, of_owner)?;
         state.add(&route, Count { rows: 1, bytes });
-        Ok(QueueSlot { backlog: self.clone(), route, owner: owner.clone(), bytes, stays: false })
+        Ok(QueueSlot::new(self.clone(), route, owner.clone(), bytes))
     }
 
     /// Returns the bound that would refuse a request of usual size now. `None`: no bound would refuse the request.
@@ -246,6 +250,21 @@ impl Backlog {
         let state = self.lock();
         let limits = state.refusals.limits;
         limits.bound(state.all, USUAL.min(limits.bytes / 10))
+    }
+
+    /// Replaces the counts of waiting requests by those in the database, which other nodes change too.
+    pub(super) fn recount(&self, routes: HashMap<String, Count>, owners: HashMap<Owner, Count>) {
+        let mut state = self.lock();
+        state.all = Count::default();
+        for route in state.by_route.values_mut() {
+            *route.change() = Count::default();
+        }
+        for (route, count) in routes {
+            let name = state.name(&route);
+            state.add(&name, count);
+        }
+        drop(state);
+        self.owners.recount(owners);
     }
 
     /// Counts the claimed requests as running instead of waiting.
@@ -343,52 +362,5 @@ impl Busy {
 impl std::fmt::Debug for Busy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Busy").finish_non_exhaustive()
-    }
-}
-
-/// The route, the owner and the size of a request that was counted as waiting.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Waited {
-    pub route: String,
-    pub owner: Owner,
-    pub bytes: u64,
-}
-
-/// A slot for one new request in the count of waiting requests. When the slot is dropped, it becomes free again, unless
-/// the row of the request was written as waiting.
-pub(crate) struct QueueSlot {
-    backlog: Arc<Backlog>,
-    route: Arc<str>,
-    owner: Owner,
-    bytes: u64,
-    stays: bool,
-}
-
-impl QueueSlot {
-    /// Records that the row of the request was written as waiting, so that the slot stays occupied.
-    pub(super) fn waits(mut self) {
-        self.stays = true;
-    }
-
-    /// Frees the slot and counts the request as running, because the row of the request was written as running.
-    pub(super) fn runs(self, id: &RequestId) {
-        let running = Running { route: self.route.clone(), owner: self.owner.clone(), bytes: self.bytes };
-        self.backlog.lock().begin(id, running);
-        self.backlog.owners.runs(id, &self.owner, self.bytes);
-    }
-}
-
-impl Drop for QueueSlot {
-    fn drop(&mut self) {
-        if !self.stays {
-            self.backlog.lock().remove(&self.route, self.bytes);
-            self.backlog.owners.remove(&self.owner, self.bytes);
-        }
-    }
-}
-
-impl std::fmt::Debug for QueueSlot {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("QueueSlot").field("route", &self.route).field("bytes", &self.bytes).finish_non_exhaustive()
     }
 }

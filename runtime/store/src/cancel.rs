@@ -100,6 +100,13 @@ impl Cancels {
         self.of(claim).cancel();
     }
 
+    /// Tells the run under this claim to stop, if there is such a run. Another node has marked its request.
+    pub(super) fn cancel_run(&self, claim: &RequestClaim) {
+        if let Some(token) = self.lock().get(claim) {
+            token.cancel();
+        }
+    }
+
     /// Removes the cancellation token of this claim. Called after the commit that ends the claim.
     pub(super) fn over(&self, claim: &RequestClaim) {
         self.lock().remove(claim);

@@ -43,6 +43,9 @@ impl Now {
     }
 }
 
+/// By how much the time of a node is changed at once, in µs.
+const MOST_STEERED: i64 = 100_000;
+
 /// The largest jump of the wall clock that the store trusts immediately, in µs. Time synchronisation makes such small
 /// jumps.
 const STEP: i64 = 60_000_000;
@@ -123,6 +126,8 @@ pub(crate) struct StoreClock {
     base: Timestamp,
     /// The reading of the monotonic clock at the moment when the store was opened.
     opened: Duration,
+    /// What was added to the store's own time since then, in µs, so that all nodes on one database have the same time.
+    steered: AtomicI64,
     /// By how much the wall clock was ahead of the store's own time when a due time was last converted for a caller, in
     /// µs.
     lead: AtomicI64,
@@ -138,14 +143,24 @@ impl StoreClock {
         let base = last.map_or(wall, |last| last.due.saturating_add(wall.since(last.wall)));
         let lead = wall.micros().saturating_sub(base.micros());
         let trust = Mutex::new(trust.unwrap_or(Trust { lead, ahead: None, behind: None }));
-        Self { clock, base, opened, lead: AtomicI64::new(lead), trust }
+        let steered = AtomicI64::new(0);
+        Self { clock, base, opened, steered, lead: AtomicI64::new(lead), trust }
     }
 
     pub(crate) fn now(&self) -> Now {
         // The wall clock is read before the store's own clock. If time passes between the two readings, a delay gets
         // longer, not shorter.
         let wall = self.clock.now();
-        Now { wall, due: self.base.saturating_add(self.clock.elapsed().saturating_sub(self.opened)) }
+        let due = self.base.saturating_add(self.clock.elapsed().saturating_sub(self.opened));
+        Now { wall, due: Timestamp::from_micros(due.micros().saturating_add(self.steered.load(Ordering::Relaxed))) }
+    }
+
+    /// Brings the store's own time nearer to the time of another node, which is ahead by `behind` µs. One call changes
+    /// the time by at most [`MOST_STEERED`], so that a wrong answer does little harm.
+    pub(crate) fn steer(&self, behind: i64) {
+        if behind.unsigned_abs() > TOLERANCE {
+            self.steered.fetch_add(behind.clamp(-MOST_STEERED, MOST_STEERED), Ordering::Relaxed);
+        }
     }
 
     /// Converts a wall-clock time to the store's own time.

@@ -50,11 +50,13 @@ mod intake;
 mod list;
 mod local;
 mod memory;
+mod nodes;
 mod operation;
 mod ops;
 mod options;
 pub mod overview;
 mod parked;
+mod peers;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod progress;
@@ -100,6 +102,8 @@ use self::health::Health;
 use self::inbox::Inbox;
 pub use self::list::{Cursor, ListFilter, Listed, ListedStatus, Page};
 use self::local::Local;
+use self::nodes::Lease;
+pub use self::nodes::{NodeRecord, Recovered};
 use self::ops::Kind;
 pub use self::ops::{Cancelled, DisabledNow, Load, Replayed};
 pub use self::options::Durability;
@@ -107,6 +111,7 @@ pub use self::options::Durability;
 pub use self::options::{DatabaseUrl, DatabaseUrlError};
 pub use self::options::{Location, Options};
 use self::parked::DisabledUrls;
+use self::peers::Peers;
 pub use self::progress::{Progress, Told};
 use self::quota::Quotas;
 pub use self::record::*;
@@ -136,6 +141,8 @@ struct Inner {
     /// The task of the writer, and the signal that tells the writer to stop.
     tasks: Shutdown,
     durable: bool,
+    /// Whether other processes may use the store at the same time.
+    is_shared: bool,
     /// The record of the runs that have begun. `None`: the rows are lost when the process ends, so no later process
     /// would read the record.
     begun: Option<Arc<Begun>>,
@@ -143,13 +150,14 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.tasks.stop();
         self.shared.inbox.close();
     }
 }
 
 impl Store {
-    /// Opens the store, and starts the writer on the current Tokio runtime. Only one process at a time can have the
-    /// store open.
+    /// Opens the store, and starts the writer on the current Tokio runtime. Only one process at a time can have a store
+    /// in SQLite open. Several processes can have a store in PostgreSQL open, as nodes.
     #[cfg_attr(
         not(any(feature = "sqlite", feature = "postgres")),
         expect(
@@ -188,7 +196,7 @@ impl Store {
         probe: Option<Probe>,
         clock: Clock,
     ) -> Self {
-        let Opened { backend, reader, left, begun } = opened;
+        let Opened { backend, reader, left, begun, peers } = opened;
         let durable = quotas.is_none();
         let counters = Arc::new(Counters::default());
         let limits = Limits { rows: options.max_queued, bytes: options.max_queued_bytes };
@@ -202,18 +210,31 @@ impl Store {
                 clock: StoreClock::resume(clock, left.clocks, left.trust),
                 counters,
                 backlog: Arc::new(Backlog::new(limits, left.backlog, left.owners)),
+                lease: Lease::new(peers.as_ref().map(|peers| peers.lease)),
             },
             health: Health::default(),
             space: Space::new(options.disk_reserve, probe),
         });
         let tasks = Shutdown::new();
         tasks.spawn(Writer::new(backend, shared.clone()).run());
-        Self(Arc::new(Inner { shared, reader, tasks, durable, begun }))
+        let is_shared = peers.is_some();
+        if let Some(backend::Peers { heard, bell, .. }) = peers {
+            tasks.spawn(Peers::new(shared.clone(), reader.clone(), heard).run(tasks.clone()));
+            let stop = tasks.clone();
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = bell => {}
+                    () = stop.stopping() => {}
+                }
+            });
+        }
+        Self(Arc::new(Inner { shared, reader, tasks, durable, is_shared, begun }))
     }
 
     /// Closes the store: commits the operations that wait, stops the writer and closes the files. After that, every
     /// operation returns [`Error::Closed`].
     pub async fn close(&self) {
+        self.0.tasks.stop();
         self.0.shared.inbox.close();
         self.0.tasks.finished().await;
     }

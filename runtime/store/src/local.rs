@@ -8,6 +8,7 @@ use crate::clock::StoreClock;
 use crate::counters::Counters;
 use crate::feed::Changes;
 use crate::handoff::Handoff;
+use crate::nodes::Lease;
 use crate::parked::DisabledUrls;
 use crate::wake::Wake;
 
@@ -20,4 +21,5 @@ pub(crate) struct Local {
     pub clock: StoreClock,
     pub counters: Arc<Counters>,
     pub backlog: Arc<Backlog>,
+    pub lease: Lease,
 }

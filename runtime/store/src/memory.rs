@@ -70,8 +70,13 @@ pub(crate) fn open(reports: usize, bytes: usize, kept: usize) -> (Opened, Arc<Qu
         quotas: quotas.clone(),
     };
     let memory = Memory(Arc::new(Mutex::new(tables)));
-    let opened =
-        Opened { backend: Box::new(memory.clone()), reader: Arc::new(memory), left: Left::default(), begun: None };
+    let opened = Opened {
+        backend: Box::new(memory.clone()),
+        reader: Arc::new(memory),
+        left: Left::default(),
+        begun: None,
+        peers: None,
+    };
     (opened, quotas)
 }
 

@@ -125,6 +125,12 @@ impl DisabledUrls {
         }
     }
 
+    /// Replaces all names by those in the database, which another node may have changed.
+    pub(super) fn replace(&self, all: HashMap<String, bool>) {
+        let by_operator = all.values().filter(|by_operator| **by_operator).count();
+        *self.lock() = Names { all, by_operator };
+    }
+
     /// Records that this URL or origin is enabled. Called after the commit that enables it.
     pub(super) fn remove(&self, name: &str) {
         let mut names = self.lock();

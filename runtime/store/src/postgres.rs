@@ -1,5 +1,5 @@
-//! The backend that stores rows in a PostgreSQL database, in a schema of its own. One process at a time uses the schema:
-//! see [`owner`].
+//! The backend that stores rows in a PostgreSQL database, in a schema of its own. Several processes may use the schema
+//! together: see [`members`].
 //!
 //! Only the writer task uses the writing connection, and it never drops a call to the server before the call is
 //! complete, except for a call that takes too long. After an error the connection is closed, and a new one is opened.
@@ -8,14 +8,16 @@
 //! process in the table `node`. So the next transaction waits until the outcome is known, and `commits` in this row
 //! tells it.
 
+mod bell;
 mod codec;
 mod connect;
 mod failure;
 mod idempotency;
 mod list;
+mod members;
+mod news;
 mod ops;
 mod overview;
-mod owner;
 mod progress;
 mod read;
 mod reports;
@@ -33,14 +35,16 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sqlx::postgres::{PgConnection, PgPool};
+use tokio::time::Instant;
 
+use self::bell::Bell;
 use self::connect::{Connector, ServerProcess, Session};
 use self::failure::{explained, is_permanent, within};
-use self::owner::{NotOwner, Owner};
+use self::members::{Joining, Membership, NotMember, Others};
 #[cfg(test)]
 pub(super) use self::statement::seen;
 use self::statement::{query, query_scalar};
-use crate::backend::{Applied, Backend, Cause, Failure, Left, Opened};
+use crate::backend::{Applied, Backend, Cause, Failure, Left, Opened, Peers};
 use crate::clock::Now;
 use crate::error::OpenError;
 use crate::operation::Outgoing;
@@ -61,28 +65,36 @@ const NODES: i64 = 1_000;
 /// Opens the store in this database, and creates its tables if they do not exist.
 pub(crate) async fn open(url: &DatabaseUrl, node: NodeId, clock: &Clock) -> Result<Opened, OpenError> {
     let (backend, left) = start(url, node, clock).await?;
-    let reader = Arc::new(read::Rows::new(backend.pool.clone()));
+    let reader = Arc::new(read::Rows::new(backend.pool.clone(), backend.start.node));
+    let peers = Some(Peers { lease: members::LEASE, heard: backend.bell.heard(), bell: backend.bell.run() });
     // It is not recorded which runs have begun: see `recover`.
-    Ok(Opened { backend: Box::new(backend), reader, left, begun: None })
+    Ok(Opened { backend: Box::new(backend), reader, left, begun: None, peers })
 }
 
 async fn start(url: &DatabaseUrl, node: NodeId, clock: &Clock) -> Result<(Postgres, Left), OpenError> {
     let failed = |error: sqlx::Error| OpenError::Database { at: url.to_string(), source: explained(error) };
+    let refused = |error| match error {
+        NotMember::Other(by) => OpenError::DatabaseInUse { at: url.to_string(), by },
+        NotMember::Failed(error) => failed(error),
+    };
     let connector = Connector::new(url).map_err(failed)?;
-    let owner = Owner::take(&connector).await.map_err(|error| match error {
-        NotOwner::Other(by) => OpenError::DatabaseInUse { at: url.to_string(), by },
-        NotOwner::Failed(error) => failed(error),
-    })?;
+    let joining = Joining::begin(&connector).await.map_err(refused)?;
+    let alone = joining.alone;
     let Session { mut conn, process } = connector.write(None).await.map_err(failed)?;
-    schema::prepare(&mut conn, connector.schema()).await.map_err(|refused| refused.into_error(connector.shown()))?;
+    let prepared = schema::prepare(&mut conn, connector.schema(), alone).await;
+    prepared.map_err(|refused| refused.into_error(connector.shown()))?;
     let started = within(START, async {
-        let start = Start::load(&mut conn, node, clock.now()).await?;
-        Ok((start, read::left(&mut conn).await?))
+        let left = read::left(&mut conn, alone, clock.now()).await?;
+        Ok((Start::load(&mut conn, node, clock.now(), alone).await?, left))
     });
     let (start, left) = started.await.map_err(failed)?;
+    let membership = joining.finish(&connector, start.node).await.map_err(refused)?;
     let pool = connector.read();
+    let bell = Bell::new(&connector);
+    let others = Others::new(connector.schema());
     let session = Some(Session { conn, process });
-    let backend = Postgres { connector, session, before: None, pool, start, turns: Turns::default(), owner };
+    let turns = Turns::default();
+    let backend = Postgres { connector, session, before: None, pool, start, turns, others, bell, membership };
     Ok((backend, left))
 }
 
@@ -96,8 +108,11 @@ struct Postgres {
     start: Start,
     /// Whose turn it was last, among the routes and their owners.
     turns: Turns,
-    /// The owner holds the lock on the schema. It is the last field, so that the lock is released last.
-    owner: Owner,
+    /// What this process has seen of the other nodes.
+    others: Others,
+    bell: Bell,
+    /// The locks of this node. They are the last field, so that they are released last.
+    membership: Membership,
 }
 
 /// Numbers of this process.
@@ -110,18 +125,29 @@ struct Start {
 }
 
 impl Start {
-    /// Writes the row of this process, and marks the rows of all other processes as over. If such a process still runs,
-    /// it cannot commit anything after that.
-    async fn load(conn: &mut PgConnection, node: NodeId, now: Timestamp) -> Result<Self, sqlx::Error> {
+    /// Writes the row of this process. If no other node lives, marks the rows of all other processes as over: if such a
+    /// process still runs, it cannot commit anything after that.
+    async fn load(conn: &mut PgConnection, node: NodeId, now: Timestamp, alone: bool) -> Result<Self, sqlx::Error> {
         sqlx::raw_sql("BEGIN").execute(&mut *conn).await?;
-        let sql = "UPDATE node SET is_over = true WHERE NOT is_over";
-        query(sql).execute(&mut *conn).await?;
-        let sql = "INSERT INTO node (id, started) VALUES ($1, $2) RETURNING seq";
-        let node = query_scalar(sql).bind(node.to_string()).bind(now.micros()).fetch_one(&mut *conn).await?;
-        query("DELETE FROM node WHERE seq < $1").bind(node - NODES).execute(&mut *conn).await?;
+        if alone {
+            query("UPDATE node SET is_over = true WHERE NOT is_over").execute(&mut *conn).await?;
+        }
+        let sql = "INSERT INTO node (id, name, version, started) VALUES ($1, $2, $3, $4) RETURNING seq";
+        let insert = query_scalar(sql).bind(node.to_string()).bind(this_process()).bind(env!("CARGO_PKG_VERSION"));
+        let node = insert.bind(now.micros()).fetch_one(&mut *conn).await?;
+        query("DELETE FROM node WHERE seq < $1 AND is_empty").bind(node - NODES).execute(&mut *conn).await?;
         sqlx::raw_sql("COMMIT").execute(conn).await?;
         Ok(Self { node, commits: 0 })
     }
+}
+
+/// Returns the name of this process, for operators: the machine and the number of the process.
+fn this_process() -> String {
+    // A machine without a readable name is shown without one.
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String = host.trim().chars().filter(|c| !c.is_control()).take(64).collect();
+    let host = if host.is_empty() { "unknown host" } else { &host };
+    format!("process {} on {host}", std::process::id())
 }
 
 /// One transaction: the operations, their answers, and the data that the operations need.
@@ -129,6 +155,7 @@ struct Batch<'a> {
     conn: &'a mut PgConnection,
     start: &'a Start,
     turns: &'a mut Turns,
+    others: &'a mut Others,
     ops: &'a [Op],
     /// The answers, in the order of the operations.
     replies: Vec<Option<Reply>>,
@@ -136,6 +163,8 @@ struct Batch<'a> {
     /// reports.
     outgoing: Vec<(usize, &'a Outgoing)>,
     now: Now,
+    /// When the transaction began, at the time `now`.
+    begun: Instant,
 }
 
 impl<'a> Batch<'a> {
@@ -154,7 +183,7 @@ impl<'a> Batch<'a> {
 
 /// The process may write nothing more: another process has taken over the store.
 #[derive(Debug, thiserror::Error)]
-#[error("another process has taken over the store, because this process had lost its lock on the database")]
+#[error("other processes have taken over the work of this process, because it showed no sign of life for too long")]
 struct TakenOver;
 
 fn transient(error: sqlx::Error) -> Failure {
@@ -179,6 +208,9 @@ impl Postgres {
                 Ok(_) => {
                     self.session = Some(session);
                     self.start.commits += 1;
+                    if self.others.are_there() {
+                        self.bell.ring_for(ops);
+                    }
                     Ok(replies)
                 }
                 Err(error) => {
@@ -200,17 +232,17 @@ impl Postgres {
         }
     }
 
-    /// Returns the connection that writes, after a check of the lock. Opens a new connection if there is none.
+    /// Returns the connection that writes, after a check of the locks. Opens a new connection if there is none.
     async fn session(&mut self) -> Result<Session, Failure> {
-        match self.owner.look(&self.connector).await {
+        match self.membership.look(&self.connector).await {
             Ok(()) => {}
-            Err(NotOwner::Failed(error)) => return Err(transient(error)),
-            Err(NotOwner::Other(by)) => {
+            Err(NotMember::Failed(error)) => return Err(transient(error)),
+            Err(NotMember::Other(by)) => {
                 let mut conn = self.connector.connect().await.map_err(transient)?;
-                return Err(match within(START, owner::is_over(&mut conn, self.start.node)).await {
+                return Err(match within(START, members::is_over(&mut conn, self.start.node)).await {
                     Ok(true) => Failure::Lost(Arc::new(TakenOver)),
                     Ok(false) => Failure::Transient(Arc::new(std::io::Error::other(format!(
-                        "this process has lost its lock on the database, and the lock is held by {by}"
+                        "this process has lost its locks on the database, and {by} uses the database alone"
                     )))),
                     Err(error) => transient(error),
                 });
@@ -226,7 +258,7 @@ impl Postgres {
     fn discard(&mut self, Session { conn, process }: Session) {
         drop(conn);
         self.before = Some(process);
-        self.owner.doubt();
+        self.membership.doubt();
     }
 
     /// Applies the operations in the transaction that is open on this connection.
@@ -235,10 +267,12 @@ impl Postgres {
             conn,
             start: &self.start,
             turns: &mut self.turns,
+            others: &mut self.others,
             ops,
             replies: ops.iter().map(|_| None).collect(),
             outgoing: Vec::new(),
             now,
+            begun: Instant::now(),
         };
         batch.apply().await?;
         // Invariant: every operation has an answer, because every kind of operation sets the answers of its operations.
@@ -294,8 +328,8 @@ impl Postgres {
 /// answer is no, the transaction is still open.
 async fn begin(conn: &mut PgConnection, start: &Start, now: Now) -> Result<bool, sqlx::Error> {
     sqlx::raw_sql("BEGIN").execute(&mut *conn).await?;
-    let sql = "UPDATE node SET commits = commits + 1, wall = $3, due = $4 \
-               WHERE seq = $1 AND commits = $2 AND NOT is_over";
+    let sql = "UPDATE node SET commits = commits + 1, wall = $3, due = $4, \
+               seen = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint WHERE seq = $1 AND commits = $2 AND NOT is_over";
     let count = query(sql).bind(start.node).bind(start.commits).bind(now.wall.micros()).bind(now.due.micros());
     Ok(count.execute(conn).await?.rows_affected() == 1)
 }
@@ -333,12 +367,18 @@ impl Backend for Postgres {
     fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
         async move {
             self.pool.close().await;
-            let Self { session, owner, .. } = *self;
-            if let Some(session) = session {
+            let Self { session, membership, start, .. } = *self;
+            if let Some(mut session) = session {
+                // The other nodes take over at once what is left.
+                let sql = "UPDATE node SET is_over = true WHERE seq = $1";
+                let left = query(sql).bind(start.node).execute(&mut session.conn);
+                if let Err(error) = within(Duration::from_secs(5), left).await {
+                    tracing::debug!(%error, "the row of this node could not be marked as over");
+                }
                 close(session.conn).await;
             }
-            // The lock is released last, so that the next process finds no open transaction.
-            owner.release().await;
+            // The locks are released last, so that the next process finds no open transaction.
+            membership.release().await;
         }
         .boxed()
     }

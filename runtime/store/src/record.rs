@@ -355,18 +355,6 @@ pub struct Disabled {
     pub by_operator: bool,
 }
 
-/// The numbers of rows that a new process has recovered after an earlier process ended.
-#[derive(Clone, Debug, Default)]
-pub struct Recovered {
-    /// The number of requests that wait again. The number of crashes of each of these requests was raised by one.
-    pub requests: usize,
-    /// The number of reports that wait again. Each of these reports has one more attempt, whose outcome is unknown.
-    pub reports: usize,
-    /// The requests that are not run again, because they had too many crashes or were cancelled. The recovery has
-    /// claimed these requests, and the worker must settle them.
-    pub lost: Vec<ClaimedRequest>,
-}
-
 /// The numbers of rows in the store, by state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {

@@ -26,6 +26,8 @@ mod owner;
 mod owners;
 mod parked;
 #[cfg(feature = "postgres")]
+mod pg_nodes;
+#[cfg(feature = "postgres")]
 mod pg_outages;
 #[cfg(feature = "postgres")]
 mod pg_plans;

@@ -24,6 +24,8 @@ pub(crate) struct Wake {
     /// next task that waits.
     pub reports: Notify,
     pub deadlines: Deadlines,
+    /// The signal that the claims of a node that has ended were taken over.
+    pub taken_over: Notify,
     pub watches: Arc<Watches>,
     pub cancels: Cancels,
     /// The reports that have not had their first attempt yet.
@@ -102,6 +104,11 @@ impl Watches {
         if let Some(signal) = signal {
             signal.changed.notify_waiters();
         }
+    }
+
+    /// Returns the requests that are watched.
+    pub(crate) fn watched(&self) -> Vec<RequestId> {
+        lock(&self.0).keys().cloned().collect()
     }
 
     #[cfg(test)]

@@ -203,6 +203,7 @@ impl Writer {
                     metrics::histogram!(metric::COMMIT_OPERATIONS).record(ops.len() as f64);
                     metrics::histogram!(metric::COMMIT_SECONDS).record(begun.elapsed());
                     self.shared.health.wrote(largest(ops));
+                    self.shared.local.lease.renew(begun);
                     break Ok(replies);
                 }
                 Err(Failure::Permanent(cause)) => break Err(cause),

@@ -54,6 +54,11 @@ impl Owners {
         Self(Mutex::new(State { waiting, running: HashMap::new() }))
     }
 
+    /// Replaces the counts of waiting requests.
+    pub(super) fn recount(&self, all: HashMap<Owner, Count>) {
+        self.lock().waiting = all.into_iter().filter(|(owner, _)| !owner.is_empty()).collect();
+    }
+
     /// Counts a new request of this owner as waiting. Fails if a limit refuses the request.
     pub(super) fn take(&self, owner: &Owner, bytes: u64, limits: OwnerLimits) -> Result<(), Bound> {
         if owner.is_empty() {

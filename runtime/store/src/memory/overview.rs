@@ -11,6 +11,7 @@ use super::reports::{Report, record};
 use super::requests::Request;
 use super::{Memory, Tables};
 use crate::backend::Cause;
+use crate::nodes::News;
 use crate::overview::{
     DeliveryDetail, DeliveryFilter, DeliveryLine, DeliveryStatus, Excerpt, Lists, MOST_COUNTED, Original,
 };
@@ -20,6 +21,9 @@ use crate::terms::Terms;
 use postback_wire::id::{ReportId, RequestId};
 use postback_wire::report::Status;
 use postback_wire::time::Timestamp;
+
+/// No other process can use the rows.
+impl News for Memory {}
 
 impl Lists for Memory {
     fn list_requests<'a>(

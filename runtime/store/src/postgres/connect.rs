@@ -19,19 +19,21 @@ const CONNECT: Duration = Duration::from_secs(10);
 
 /// The settings of the connections that write and that hold the lock.
 ///
-/// - An idle connection is kept. If the machine of this process is lost, the server notices that within half a minute,
-///   and then another process can have the store.
+/// - An idle connection is kept. If the machine of this process is lost, the server notices that within half a minute.
+/// - A transaction in which nothing happens is ended: a process that was stopped must not keep the others from taking
+///   over its rows.
 /// - Each statement is planned for the present size of its tables, because a plan that was made for a small table may
 ///   read the whole table when it is large.
 /// - No statement waits for long: the writer repeats a batch that failed.
 const SETTINGS: &str = "
     SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;
-    SET tcp_user_timeout = '25s'; SET idle_session_timeout = 0; SET idle_in_transaction_session_timeout = '60s';
+    SET tcp_user_timeout = '25s'; SET idle_session_timeout = 0; SET idle_in_transaction_session_timeout = '20s';
     SET statement_timeout = '60s'; SET lock_timeout = '30s'; SET transaction_isolation = 'read committed';
     SET plan_cache_mode = force_custom_plan; SET enable_seqscan = off; SET jit = off;
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
 ";
 
+#[derive(Clone)]
 pub(super) struct Connector {
     options: PgConnectOptions,
     schema: String,
@@ -102,6 +104,11 @@ impl Connector {
         });
         let process = process.await?;
         Ok(Session { conn, process })
+    }
+
+    /// Returns the pool for the connection that listens.
+    pub(super) fn listen(&self) -> PgPool {
+        PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT).connect_lazy_with(self.options.clone())
     }
 
     /// Returns the pool of connections that read. The pool opens connections only when they are needed.

@@ -40,18 +40,24 @@ use postback_wire::time::Timestamp;
 
 pub(super) struct Rows {
     pool: PgPool,
+    /// The number of the row of this process in the table `node`.
+    node: i64,
     /// Limits the number of readers that read pieces of large rows at the same time. A read of a piece takes long, so
     /// some readers are reserved for other reads.
     pieces: Semaphore,
 }
 
 impl Rows {
-    pub(super) fn new(pool: PgPool) -> Self {
-        Self { pool, pieces: Semaphore::new(READERS as usize / 2) }
+    pub(super) fn new(pool: PgPool, node: i64) -> Self {
+        Self { pool, node, pieces: Semaphore::new(READERS as usize / 2) }
     }
 
     pub(super) fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    pub(super) fn node(&self) -> i64 {
+        self.node
     }
 
     async fn piece(&self, id: &RequestId, member: Member, at: usize, len: usize) -> Result<Option<Bytes>, sqlx::Error> {
@@ -164,9 +170,9 @@ impl Rows {
     }
 }
 
-/// Reads the data that an earlier process left in the database. Counts the rows that the earlier process had claimed as
-/// waiting, because the recovery makes them wait again.
-pub(super) async fn left(conn: &mut PgConnection) -> Result<Left, sqlx::Error> {
+/// Reads the data that earlier processes left in the database. If no other node lives, counts the rows that the earlier
+/// processes had claimed as waiting, because the recovery makes them wait again.
+pub(super) async fn left(conn: &mut PgConnection, alone: bool, wall: Timestamp) -> Result<Left, sqlx::Error> {
     // PostgreSQL knows the length of a value without reading the value.
     let sql = sql!(
         "SELECT r.route, r.owner, count(*), sum(octet_length(b.headers) + octet_length(b.body)), min(r.due) \
@@ -180,10 +186,10 @@ pub(super) async fn left(conn: &mut PgConnection) -> Result<Left, sqlx::Error> {
                WHERE r.state = {queued} AND r.crashes > 0 GROUP BY r.route, r.owner \
                UNION ALL SELECT r.route, r.owner, count(*), sum(octet_length(b.headers) + octet_length(b.body)), min(r.due) \
                FROM request AS r JOIN request_body AS b ON b.seq = r.seq \
-               WHERE r.state = {running} GROUP BY r.route, r.owner"
+               WHERE r.state = {running} AND $1 GROUP BY r.route, r.owner"
     );
     let (mut waiting, mut left) = (Waiting::default(), Left::default());
-    for row in query(sql).fetch_all(&mut *conn).await? {
+    for row in query(sql).bind(alone).fetch_all(&mut *conn).await? {
         let (route, owner): (String, Owner) = (row.try_get(0)?, row.try_get::<&str, _>(1)?.into());
         let (rows, bytes) = (count(&row, 2)?, count(&row, 3)?);
         let due = Timestamp::from_micros(row.try_get(4)?);
@@ -196,24 +202,38 @@ pub(super) async fn left(conn: &mut PgConnection) -> Result<Left, sqlx::Error> {
     }
     let sql = sql!(
         "SELECT least((SELECT min(due) FROM report WHERE state = {pending}), \
-                      (SELECT min(due) FROM report WHERE state = {delivering}))"
+                      (SELECT min(due) FROM report WHERE state = {delivering} AND $1))"
     );
-    let due: Option<i64> = query_scalar(sql).fetch_one(&mut *conn).await?;
+    let due: Option<i64> = query_scalar(sql).bind(alone).fetch_one(&mut *conn).await?;
     waiting.reports = due.map(Timestamp::from_micros);
     let disabled = query("SELECT url, by_operator FROM disabled").fetch_all(&mut *conn).await?;
     let disabled = disabled.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
     let disabled = disabled.collect::<Result<_, sqlx::Error>>()?;
-    let sql = "SELECT wall, due FROM node WHERE wall IS NOT NULL AND due IS NOT NULL ORDER BY seq DESC LIMIT 1";
-    let row = query(sql).fetch_optional(&mut *conn).await?;
-    let now = |row: PgRow| {
-        let (wall, due) = (Timestamp::from_micros(row.try_get(0)?), Timestamp::from_micros(row.try_get(1)?));
-        Ok::<_, sqlx::Error>(Now { wall, due })
-    };
-    let clocks = row.map(now).transpose()?;
+    let clocks = if alone { last_clocks(conn).await? } else { common_clocks(conn, wall).await? };
     let trust: Option<String> =
         query_scalar("SELECT value FROM meta WHERE key = $1").bind(TRUST).fetch_optional(conn).await?;
     let trust = trust.and_then(|text| Trust::from_text(&text));
     Ok(Left { waiting, disabled, clocks, trust, ..left })
+}
+
+/// Returns the times of both clocks at the last commit.
+async fn last_clocks(conn: &mut PgConnection) -> Result<Option<Now>, sqlx::Error> {
+    let sql = "SELECT wall, due FROM node WHERE wall IS NOT NULL AND due IS NOT NULL ORDER BY seq DESC LIMIT 1";
+    let Some(row) = query(sql).fetch_optional(conn).await? else { return Ok(None) };
+    let (wall, due) = (Timestamp::from_micros(row.try_get(0)?), Timestamp::from_micros(row.try_get(1)?));
+    Ok(Some(Now { wall, due }))
+}
+
+/// Returns what the store's own time of the living nodes is now, when the wall clock of this process shows `wall`. The
+/// clock of the server tells how much time has passed since the last commit of a node.
+async fn common_clocks(conn: &mut PgConnection, wall: Timestamp) -> Result<Option<Now>, sqlx::Error> {
+    let sql = "SELECT due + (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - seen FROM node \
+               WHERE NOT is_over AND seen IS NOT NULL AND due IS NOT NULL ORDER BY seq LIMIT 1";
+    let due: Option<i64> = query_scalar(sql).fetch_optional(&mut *conn).await?;
+    match due {
+        Some(due) => Ok(Some(Now { wall, due: Timestamp::from_micros(due) })),
+        None => last_clocks(conn).await,
+    }
 }
 
 fn outcome(row: &PgRow, status: Status) -> Result<Outcome, sqlx::Error> {

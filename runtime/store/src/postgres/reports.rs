@@ -139,7 +139,7 @@ macro_rules! claim {
                      SELECT r.due, r.seq, octet_length(b.body) AS size FROM report AS r \
                      JOIN report_body AS b ON b.seq = r.seq WHERE ",
             $which,
-            " ORDER BY r.due, r.seq LIMIT $3) AS x) AS y WHERE total <= $4 OR total = size) \
+            " ORDER BY r.due, r.seq LIMIT $3 FOR UPDATE OF r SKIP LOCKED) AS x) AS y WHERE total <= $4 OR total = size) \
              UPDATE report AS r SET state = {delivering}, epoch = r.epoch + 1, attempt = r.attempt + 1, node = $1",
             $set,
             " FROM p JOIN report_body AS b ON b.seq = p.seq WHERE r.seq = p.seq \

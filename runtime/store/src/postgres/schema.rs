@@ -53,8 +53,9 @@ impl Refused {
 }
 
 /// Checks whether this program may use the schema, and changes the schema to the current version. The schema may be
-/// missing, empty, or of an older version. One transaction makes all changes. The caller holds the lock of the schema.
-pub(super) async fn prepare(conn: &mut PgConnection, schema: &str) -> Result<(), Refused> {
+/// missing, empty, or of an older version. One transaction makes all changes. The caller holds the lock of the schema, `alone` or
+/// together with other nodes. Only a process that is alone changes the schema.
+pub(super) async fn prepare(conn: &mut PgConnection, schema: &str, alone: bool) -> Result<(), Refused> {
     check_server(conn).await?;
     let sql = "SELECT count(*), count(*) FILTER (WHERE c.relname = 'meta') FROM pg_class AS c \
                JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind IN ('r', 'p')";
@@ -73,6 +74,11 @@ pub(super) async fn prepare(conn: &mut PgConnection, schema: &str) -> Result<(),
     let done = found.map_or(0, |found| usize::try_from(found).unwrap_or(usize::MAX));
     if done >= STEPS.len() {
         return Ok(());
+    }
+    if !alone {
+        return Err(Refused::Wrong(format!(
+            "processes of an older version of the program use the schema {schema}; stop them all, and start this program again"
+        )));
     }
     sqlx::raw_sql("BEGIN; SET LOCAL statement_timeout = 0").execute(&mut *conn).await?;
     // The name was checked when the URL was read: it has only letters, digits and `_`.

@@ -8,7 +8,7 @@ use postback_wire::id::RequestId;
 
 /// Returns the key of the lock of a schema.
 pub(crate) fn lock_key(schema: &str) -> i64 {
-    owner::key(schema)
+    members::key(schema)
 }
 
 fn submit(id: &str) -> Op {

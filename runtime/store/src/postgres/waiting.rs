@@ -1,7 +1,8 @@
 //! The statements about requests that wait: which wait, and the claims of some of them.
 //!
 //! The index `request_due` has only requests that are due. Its rows are ordered by route, by owner, and then as they are
-//! to be claimed. So each owner in the index has a request that can be claimed, and no statement here passes over rows.
+//! to be claimed. So each owner in the index has a request that can be claimed, and no statement here passes over rows,
+//! apart from those that another node is just claiming.
 
 use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow, Postgres};
@@ -65,7 +66,8 @@ pub(super) async fn heads(conn: &mut PgConnection, routes: &[String]) -> Result<
 pub(super) async fn wake(conn: &mut PgConnection, route: &str, now: i64) -> Result<(), sqlx::Error> {
     let sql = sql!(
         "UPDATE request SET later = false WHERE seq IN (SELECT seq FROM request \
-         WHERE state = {queued} AND crashes = 0 AND later AND route = $1 AND due <= $2 ORDER BY due, seq LIMIT $3)"
+         WHERE state = {queued} AND crashes = 0 AND later AND route = $1 AND due <= $2 ORDER BY due, seq LIMIT $3 \
+         FOR UPDATE SKIP LOCKED)"
     );
     query(sql).bind(route).bind(now).bind(WAKE).execute(conn).await.map(drop)
 }
@@ -129,7 +131,7 @@ pub(super) async fn claim_of(
              SELECT r.priority, r.due, r.seq, octet_length(b.headers) + octet_length(b.body) AS size \
              FROM request AS r JOIN request_body AS b ON b.seq = r.seq WHERE r.state = {queued} \
              AND r.crashes = 0 AND NOT r.later AND r.route = $6 AND r.owner = $7 \
-             ORDER BY r.priority DESC, r.due, r.seq LIMIT $8) AS x) AS y WHERE total <= $4 OR total = size AND $5",
+             ORDER BY r.priority DESC, r.due, r.seq LIMIT $8 FOR UPDATE OF r SKIP LOCKED) AS x) AS y WHERE total <= $4 OR total = size AND $5",
         ", started = CASE WHEN r.deadline <= $3 AND r.failures = 0 THEN r.started ELSE $2 END",
         "coalesce(r.deadline <= $3 AND r.failures = 0, false)"
     );
@@ -146,10 +148,11 @@ pub(super) async fn claim_of_each(
 ) -> Result<Vec<PgRow>, sqlx::Error> {
     let sql = claim!(
         "SELECT seq FROM (SELECT seq, size, sum(size) OVER (ORDER BY n ROWS UNBOUNDED PRECEDING) AS total FROM ( \
-             SELECT c.n, b.seq, octet_length(b.headers) + octet_length(b.body) AS size FROM ( \
-                 SELECT i.n, (SELECT seq FROM request AS r WHERE state = {queued} AND crashes = 0 AND NOT later \
-                     AND route = $6 AND r.owner = i.owner ORDER BY priority DESC, due, seq LIMIT 1) AS seq \
-                 FROM unnest($7::text[]) WITH ORDINALITY AS i (owner, n)) AS c \
+             SELECT i.n, b.seq, octet_length(b.headers) + octet_length(b.body) AS size \
+             FROM unnest($7::text[]) WITH ORDINALITY AS i (owner, n) CROSS JOIN LATERAL ( \
+                 SELECT seq FROM request AS r WHERE state = {queued} AND crashes = 0 AND NOT later \
+                     AND route = $6 AND r.owner = i.owner ORDER BY priority DESC, due, seq LIMIT 1 \
+                     FOR UPDATE SKIP LOCKED) AS c \
              JOIN request_body AS b ON b.seq = c.seq) AS x) AS y WHERE total <= $4 OR total = size AND $5",
         ", started = CASE WHEN r.deadline <= $3 AND r.failures = 0 THEN r.started ELSE $2 END",
         "coalesce(r.deadline <= $3 AND r.failures = 0, false)"
@@ -161,7 +164,8 @@ pub(super) async fn claim_of_each(
 /// earlier process ended.
 pub(super) async fn claim_suspect(batch: &mut Batch<'_>, route: &str) -> Result<Vec<PgRow>, sqlx::Error> {
     let sql = claim!(
-        "SELECT seq FROM request WHERE state = {queued} AND crashes > 0 AND route = $3 ORDER BY due, seq LIMIT 1",
+        "SELECT seq FROM request WHERE state = {queued} AND crashes > 0 AND route = $3 ORDER BY due, seq LIMIT 1 \
+         FOR UPDATE SKIP LOCKED",
         ", started = $2",
         "false"
     );
@@ -177,7 +181,7 @@ pub(super) async fn claim_expired(batch: &mut Batch<'_>, most: usize) -> Result<
              SELECT r.deadline, r.seq, octet_length(b.headers) + octet_length(b.body) AS size \
              FROM request AS r JOIN request_body AS b ON b.seq = r.seq WHERE r.state = {queued} \
              AND r.failures = 0 AND r.crashes = 0 AND r.deadline IS NOT NULL AND r.deadline <= $2 \
-             ORDER BY r.deadline, r.seq LIMIT $4) AS x) AS y WHERE total <= $3 OR total = size",
+             ORDER BY r.deadline, r.seq LIMIT $4 FOR UPDATE OF r SKIP LOCKED) AS x) AS y WHERE total <= $3 OR total = size",
         "",
         "true"
     );

@@ -12,6 +12,7 @@ use rusqlite::Connection;
 use super::read::Rows;
 use super::statement::query;
 use crate::backend::Cause;
+use crate::nodes::News;
 use crate::overview::{
     DeliveryDetail, DeliveryFilter, DeliveryLine, Lists, MOST_SCANNED, Original, Page, RequestDetail,
 };
@@ -103,6 +104,9 @@ fn first_at(conn: &Connection, made: &'static str, at: Timestamp) -> Result<i64,
     }
     Ok(later)
 }
+
+/// No other process can use the database.
+impl News for Rows {}
 
 impl Lists for Rows {
     fn list_requests<'a>(

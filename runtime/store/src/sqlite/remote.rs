@@ -56,7 +56,13 @@ async fn open_with(connector: Connector, node: NodeId, clock: &Clock) -> Result<
     let no_thread = |error: std::io::Error| OpenError::Backend { path, source: error.into() };
     let (sqlite, (left, readers, begun)) = started.await.map_err(no_thread)??;
     let reader = Arc::new(read::Rows::new(readers.clone()));
-    Ok(Opened { backend: Box::new(Remote { sqlite, readers, untidy: false }), reader, left, begun: Some(begun) })
+    Ok(Opened {
+        backend: Box::new(Remote { sqlite, readers, untidy: false }),
+        reader,
+        left,
+        begun: Some(begun),
+        peers: None,
+    })
 }
 
 /// The handle to the thread of the database.

@@ -1,4 +1,4 @@
-//! What only a server can do to the store: it stops, it ends connections, it refuses, or another process takes the store.
+//! What only a server can do to the store: it stops, it ends connections, it refuses, or another process takes over.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -179,35 +179,6 @@ async fn nothing_is_lost_when_connections_are_ended() {
     .await;
 }
 
-#[tokio::test]
-#[ignore = "needs PostgreSQL; run it with --include-ignored"]
-async fn second_process_refused() {
-    let world = World::postgres();
-    let store = world.open().await;
-    match world.try_open().await {
-        Err(error @ OpenError::DatabaseInUse { .. }) => {
-            let text = error.to_string();
-            let name = format!("postback (process {})", std::process::id());
-            assert!(text.contains(&name) && text.contains("same machine") && text.contains("stop that"), "{text}");
-        }
-        other => panic!("{other:?}"),
-    }
-    submit(&store, world.request("r")).await;
-    store.close().await;
-    let store = world.open().await;
-    assert!(store.request(&id("r")).await.unwrap().is_some());
-}
-
-#[tokio::test]
-#[ignore = "needs PostgreSQL; run it with --include-ignored"]
-async fn of_two_that_start_at_once_one_makes_the_tables() {
-    let world = World::postgres();
-    let both = tokio::join!(world.try_open(), world.try_open());
-    let (opened, refused): (Vec<_>, Vec<_>) = [both.0, both.1].into_iter().partition(Result::is_ok);
-    assert_eq!((opened.len(), refused.len()), (1, 1));
-    assert!(matches!(refused[0], Err(OpenError::DatabaseInUse { .. })), "{refused:?}");
-}
-
 /// The condition that selects the session with the lock of this world.
 fn holder(world: &World) -> String {
     let key = crate::postgres::tests::lock_key(world.database().schema());
@@ -216,17 +187,20 @@ fn holder(world: &World) -> String {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL; run it with --include-ignored"]
-async fn a_lost_lock_is_taken_again() {
+async fn lost_locks_are_taken_again() {
     let server = Server::start().unwrap();
     let url = server.url("lost");
     let store = open(&url).await.unwrap();
     let mut conn = shell(&url.parse().unwrap()).await;
-    // The writer looks at its lock again after an error of its own connection.
+    // The writer looks at its locks again after an error of its own connection.
     assert!(end_connections(&mut conn, "true").await >= 2);
     store.submit(NewRequest::new(id("r"), "/a", "", Timestamp::default())).await.unwrap();
-    assert!(matches!(open(&url).await, Err(OpenError::DatabaseInUse { .. })));
+    // A process that starts now is not alone, so it does not end the node.
+    let other = open(&url).await.unwrap();
+    assert_eq!(other.recover(3).await.unwrap().others, 1);
+    store.submit(NewRequest::new(id("s"), "/a", "", Timestamp::default())).await.unwrap();
     store.close().await;
-    open(&url).await.unwrap().close().await;
+    other.close().await;
 }
 
 #[tokio::test]
@@ -236,7 +210,7 @@ async fn who_was_taken_over_writes_nothing_more() {
     let store = world.open().await;
     let claimed = running(&world, &store, "r").await;
     let mut conn = shell(world.database()).await;
-    assert_eq!(end_connections(&mut conn, &holder(&world)).await, 1);
+    assert!(end_connections(&mut conn, &holder(&world)).await >= 1);
     let other = world.open().await;
     assert_eq!(other.recover(3).await.unwrap().requests, 1);
 

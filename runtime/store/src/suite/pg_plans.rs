@@ -22,9 +22,8 @@ const FEW: &[(&str, &str, &str)] = &[
     ("node", "UPDATE node SET is_over", "it has one row for each of the last starts"),
     ("request_", "GROUP BY", "waiting requests, which are bounded"),
     ("report_", "count(*) FROM report WHERE state", "the number is asked for rarely"),
-    ("request_running", "node <> $1", "requests that ran when an earlier process ended"),
-    ("report_delivering", "node <> $1", "reports that were claimed when an earlier process ended"),
-    ("report_delivering", "min(due)", "reports that were claimed when an earlier process ended"),
+    ("node_living", "FROM node", "it has one row for each node that lives"),
+    ("node_left", "FROM node", "it has one row for each node whose claims were not taken over yet"),
     ("probe", "DELETE FROM probe", "it is empty"),
 ];
 
@@ -76,6 +75,7 @@ fn explain_all() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(super::all_on_postgres());
     runtime.block_on(super::all_kept_by_postgres());
+    super::pg_nodes::for_their_statements();
     runtime.block_on(async {
         let world = World::postgres();
         world.open().await.close().await;

@@ -150,6 +150,10 @@ metrics! {
     BREAKERS_OPEN = "postback_delivery_breakers_open", Gauge, Count, [];
     /// Updates of claimed requests and reports that the store refused, because the claim was no longer current.
     STALE_SETTLES = "postback_stale_settles_total", Counter, Count, ["kind"];
+    /// The nodes that use the database at the moment, with this one. Only a store in PostgreSQL has it.
+    NODES = "postback_nodes", Gauge, Count, [];
+    /// Nodes that have ended, and whose requests and reports this node has taken over.
+    NODE_TAKEOVERS = "postback_node_takeovers_total", Counter, Count, [];
     /// The number of operations in one commit of the store.
     COMMIT_OPERATIONS = "postback_store_commit_operations", Histogram(OPERATIONS), Count, [];
     /// The size of the entries in the database's write-ahead log that are not yet copied into the database, or that a

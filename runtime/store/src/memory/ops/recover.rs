@@ -3,8 +3,8 @@
 use super::Apply;
 use crate::clock::Now;
 use crate::memory::Tables;
+use crate::nodes::Recovered;
 use crate::ops::Recover;
-use crate::record::Recovered;
 
 impl Apply for Recover {
     fn apply(&self, _: &mut Tables, _: Now) -> Recovered {

@@ -13,7 +13,7 @@ impl Apply for Enable {
             let sql = sql!(
                 "UPDATE report SET state = {pending}, held = NULL, due = $2 WHERE seq IN \
                  (SELECT seq FROM report WHERE state = {held} AND held = (SELECT seq FROM disabled WHERE url = $1) \
-                  ORDER BY seq LIMIT $3)"
+                  ORDER BY seq LIMIT $3 FOR UPDATE SKIP LOCKED)"
             );
             let url = storable(url);
             let enable = query(sql).bind(&*url).bind(batch.now.due.micros()).bind(limit(*most));

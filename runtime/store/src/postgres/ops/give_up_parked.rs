@@ -13,7 +13,8 @@ impl Apply for GiveUpParked {
         for (at, Self { before, limit: most }) in batch.of::<Self>() {
             let sql = sql!(
                 "UPDATE report SET state = {dead}, finished = $1, refused = $2 WHERE seq IN \
-                 (SELECT seq FROM report WHERE state = {parked} AND created < $3 ORDER BY created, seq LIMIT $4) \
+                 (SELECT seq FROM report WHERE state = {parked} AND created < $3 ORDER BY created, seq LIMIT $4 \
+                  FOR UPDATE SKIP LOCKED) \
                  RETURNING id"
             );
             let update = query(sql).bind(batch.now.wall.micros()).bind(TOO_OLD).bind(before.micros());

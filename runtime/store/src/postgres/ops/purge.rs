@@ -10,6 +10,7 @@ use crate::ops::{Purge, Purged};
 use crate::parked::NOT_ENABLED;
 use crate::postgres::Batch;
 use crate::postgres::codec::limit;
+use crate::postgres::members;
 use crate::postgres::statement::{query, query_scalar};
 use crate::sizes;
 use crate::sql::states::sql;
@@ -62,6 +63,10 @@ impl Apply for Purge {
     async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
         for (at, op) in batch.of::<Self>() {
             let Self { before, limit: most, trust, .. } = op;
+            if !is_my_turn(batch).await? {
+                batch.answer::<Self>(at, Purged { deleted: 0, given_up: 0, more: false });
+                continue;
+            }
             if let Some(trust) = trust {
                 let sql = "INSERT INTO meta (key, value) VALUES ($1, $2) \
                            ON CONFLICT (key) DO UPDATE SET value = excluded.value";
@@ -88,6 +93,12 @@ impl Apply for Purge {
         }
         Ok(())
     }
+}
+
+/// Returns whether no other node deletes rows at the moment. Until the end of this transaction, no other node does.
+async fn is_my_turn(batch: &mut Batch<'_>) -> Result<bool, sqlx::Error> {
+    let key = members::purge_key(batch.others.schema());
+    query_scalar("SELECT pg_try_advisory_xact_lock($1)").bind(key).fetch_one(&mut *batch.conn).await
 }
 
 /// Returns the routes that have ended requests that are old enough to be deleted.

@@ -54,9 +54,12 @@ impl Apply for Submit {
             batch.answer::<Self>(row.at, Submitted::New);
         }
         let known = idempotency::known(batch.conn, old.iter().map(|row| row.request)).await?;
+        let mut keys = Keys::read(batch.conn, old.iter().map(|row| row.request)).await?;
         for row in &old {
-            let known = known.get(row.request.id.as_str()).ok_or(sqlx::Error::RowNotFound)?;
-            batch.answer::<Self>(row.at, known.answer.clone());
+            let known = known.get(row.request.id.as_str()).map(|known| known.answer.clone());
+            // The id is new, so another node has just accepted a request with the same key.
+            let answer = known.or_else(|| keys.take(row.request)).ok_or(sqlx::Error::RowNotFound)?;
+            batch.answer::<Self>(row.at, answer);
         }
         Ok(())
     }
@@ -81,8 +84,8 @@ struct Columns<'a> {
     registrations: Vec<Option<String>>,
 }
 
-/// Writes new requests with all that belongs to them. Skips a request if the table already has its id. Returns the ids
-/// of the requests that were written.
+/// Writes new requests with all that belongs to them. Skips a request if the table already has its id or its key. Returns
+/// the ids of the requests that were written.
 async fn write(batch: &mut Batch<'_>, new: &[New<'_>]) -> Result<HashSet<String>, sqlx::Error> {
     let now = batch.now;
     let mut columns = Columns::default();
@@ -113,7 +116,7 @@ async fn write(batch: &mut Batch<'_>, new: &[New<'_>]) -> Result<HashSet<String>
                    crashes, node, started, created, deadline, timeout, extras) \
                    SELECT id, route, owner, key, state, priority, due, due > $15, state, 0, 0, \
                        CASE state WHEN 1 THEN $16::bigint END, CASE state WHEN 1 THEN $17::bigint END, created, deadline, timeout, extras \
-                   FROM i ORDER BY n ON CONFLICT (id) DO NOTHING RETURNING seq, id), \
+                   FROM i ORDER BY n ON CONFLICT DO NOTHING RETURNING seq, id), \
                b AS (INSERT INTO request_body (seq, headers, body) \
                    SELECT r.seq, i.headers, i.body FROM r JOIN i ON i.id = r.id), \
                g AS (INSERT INTO registration (seq, text) \

@@ -2,7 +2,7 @@
 
 /// The statements that change the schema from each version to the next version. An entry must never be edited, because
 /// existing databases were made with it.
-pub(super) const STEPS: [&str; 3] = [VERSION_1, KEY_DIGESTS, CHECKPOINTS];
+pub(super) const STEPS: [&str; 4] = [VERSION_1, KEY_DIGESTS, CHECKPOINTS, NODES];
 
 /// Keys are compared byte by byte (`COLLATE "C"`), so that their order does not depend on the database, and so that an
 /// update of the operating system does not damage an index.
@@ -131,4 +131,13 @@ CREATE UNIQUE INDEX request_key ON request (idempotency) WHERE idempotency IS NO
 /// The statements that add what runs leave for the next run of their request.
 const CHECKPOINTS: &str = "
 CREATE TABLE checkpoint (request bigint PRIMARY KEY, value bytea NOT NULL);
+";
+
+/// The statements for several processes on one database. `seen` is the time of the server at the last commit of a node.
+/// A node that is over is empty when its claims were taken over.
+const NODES: &str = "
+ALTER TABLE node ADD COLUMN seen bigint, ADD COLUMN is_empty boolean NOT NULL DEFAULT false,
+    ADD COLUMN name text NOT NULL DEFAULT '', ADD COLUMN version text NOT NULL DEFAULT '';
+CREATE INDEX node_living ON node (seq) WHERE NOT is_over;
+CREATE INDEX node_left ON node (seq) WHERE is_over AND NOT is_empty;
 ";

@@ -1,8 +1,9 @@
 //! Recovers the rows that earlier processes had claimed.
 
 use super::Apply;
+use crate::nodes::Recovered;
 use crate::ops::Recover;
-use crate::record::{Claim, ClaimedRequest, Recovered};
+use crate::record::{Claim, ClaimedRequest};
 use crate::sqlite::Batch;
 use crate::sqlite::codec::{json, small};
 use crate::sqlite::requests::claimed;
@@ -21,7 +22,7 @@ impl Apply for Recover {
             let requests = requeue(batch, &requeued)?;
             let lost = take_over(batch, &lost)?;
             let reports = put_back_reports(batch)?;
-            batch.answer::<Self>(at, Recovered { requests, reports, lost });
+            batch.answer::<Self>(at, Recovered { requests, reports, lost, ..Recovered::default() });
             batch.after_commit.recovered = true;
         }
         Ok(())
