@@ -134,6 +134,7 @@ impl Access {
     ) -> Result<Arc<Self>, StartError> {
         let access = Self::new(options, clock);
         let records = store.tokens().await.map_err(StartError::Store)?;
+        access.registry.has_changed(&records);
         records.iter().filter_map(manage::known).for_each(|token| access.add(token));
         // A token that this version cannot read is a token, too: without it the server would be open to all.
         if !records.is_empty() {
@@ -183,6 +184,7 @@ impl Access {
             if !records.is_empty() {
                 self.has_tokens.store(true, Ordering::Release);
             }
+            tracing::info!("the tokens in the database have changed; there are {} now", records.len());
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ mod deliveries;
 mod health;
 pub(crate) mod model;
 mod names;
+mod nodes;
 mod openapi;
 mod query;
 mod replays;
@@ -132,6 +133,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/endpoints", get(names::endpoints))
         .route("/endpoints/enable", post(names::enable_endpoint))
         .route("/endpoints/disable", post(names::disable_endpoint))
+        .route("/nodes", get(nodes::list))
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/{id}", delete(tokens::revoke))
         .route("/audit", get(audit::list))

@@ -4,6 +4,7 @@ mod check;
 mod deliveries;
 mod endpoints;
 mod listen;
+mod nodes;
 mod offline_store;
 mod print;
 mod remote;
@@ -21,6 +22,7 @@ pub(crate) use self::check::check;
 pub(crate) use self::deliveries::Deliveries;
 pub(crate) use self::endpoints::Endpoints;
 pub(crate) use self::listen::Listen;
+pub(crate) use self::nodes::Nodes;
 pub(crate) use self::print::{print, print_error, print_note};
 pub(crate) use self::requests::Requests;
 use self::secret::Secret;
@@ -70,6 +72,8 @@ pub(crate) enum Command {
     /// Make, list and revoke the tokens of callers
     #[command(subcommand)]
     Tokens(Tokens),
+    /// List the processes that use the store; needs a running server
+    Nodes(Nodes),
     /// List, show and cancel requests, and run failed ones again; needs a running server
     #[command(subcommand)]
     Requests(Requests),
@@ -140,6 +144,7 @@ impl Command {
             Self::Deliveries(deliveries) => (deliveries.common(), None),
             Self::Tokens(tokens) => (tokens.common(), None),
             Self::Requests(requests) => (requests.common(), None),
+            Self::Nodes(nodes) => (nodes.common(), None),
         };
         let flags = listen.map(|text| ("server.listen".to_owned(), text, "--listen".to_owned()));
         Sources::from_process(program, common.config.clone(), flags.into_iter().collect())

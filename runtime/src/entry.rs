@@ -162,6 +162,10 @@ where
             let run = command.run(&settings.store, settings.delivery.ca_file.as_deref());
             print(&control.block_on(run).map_err(Failure::other)?);
         }
+        Command::Nodes(command) => {
+            let run = command.run(&settings.store, settings.delivery.ca_file.as_deref());
+            print(&control.block_on(run).map_err(Failure::other)?);
+        }
         Command::Tokens(tokens) => {
             print(&control.block_on(tokens.run(&settings)).map_err(Failure::other)?);
         }

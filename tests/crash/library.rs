@@ -12,7 +12,7 @@ use postback_tests::Process;
 
 use crate::plan::Plan;
 use crate::receiver::PATIENT;
-use crate::record::{self, Record};
+use crate::record::{self, Database, Record};
 use crate::{Stage, kill};
 
 /// With this first argument, this program is the program that posts. The next arguments are the URL, the file, and a
@@ -29,6 +29,7 @@ pub(crate) fn run(stage: &mut Stage<'_>) -> Vec<String> {
     let (ledger, runtime) = (&stage.receiver.ledger, stage.receiver.runtime.handle());
     let program = std::env::current_exe().expect("this program");
     let file = stage.folder.join("reports.db");
+    let database = Database::File(file.clone());
     // The poster uses the default schedule, whose second step is 5 s. So this path of the receiver does not fail at
     // random, it only answers late.
     let url = stage.receiver.url(PATIENT);
@@ -56,15 +57,15 @@ pub(crate) fn run(stage: &mut Stage<'_>) -> Vec<String> {
             Err(why) => broken.push(format!("life {n}: {why}")),
         }
         if stage.forget && forgotten.is_none() {
-            forgotten = record::forget(runtime, &file);
+            forgotten = record::forget(runtime, &database);
             println!("forgotten: {forgotten:?}");
         }
     }
     let mut process = start("", &[]);
     process.wait_for(STARTED);
-    record::quiet(runtime, &file);
+    record::quiet(runtime, &database);
     process.kill();
-    broken.extend(ledger.judge(&Record::read(runtime, &file, false)));
+    broken.extend(ledger.judge(&Record::read(runtime, &database, false)));
     broken
 }
 

@@ -11,6 +11,10 @@
 //! - *Library*: a program posts with `post_durably`, and prints the id of each report that is on disk. It is killed in
 //!   the same way, a fifth as often.
 //!
+//! With `--nodes N`, the harness has a third side instead: N workload servers on one PostgreSQL, which the harness starts.
+//! A kill is then one of several events: SIGKILL, SIGTERM, SIGSTOP for longer than a lease, the end of all connections to the
+//! database, or a crash of the database.
+//!
 //! The receiver is never killed. It fails at random: it answers 500 or 429, gives no answer or half an answer, or
 //! resets the connection. At the end, the program under test runs until it has nothing left to do. Then the harness
 //! compares what it noted with the program's database. It checks these promises:
@@ -28,7 +32,10 @@
 mod kill;
 mod ledger;
 mod library;
+mod nodes;
 mod plan;
+#[path = "../../runtime/store/src/suite/server.rs"]
+mod postgres;
 mod receiver;
 mod record;
 mod server;
@@ -39,17 +46,20 @@ use std::process::ExitCode;
 use postback_tests::Shim;
 
 use self::plan::Plan;
+use self::postgres::Server as Postgres;
 use self::receiver::Receiver;
 
 struct Options {
     kills: usize,
     seed: u64,
     forget: bool,
+    /// The number of nodes on one PostgreSQL. 0: the server and the library, each with a file.
+    nodes: usize,
 }
 
 impl Options {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self { kills: 10, seed: rand::random(), forget: false };
+        let mut options = Self { kills: 10, seed: rand::random(), forget: false, nodes: 0 };
         while let Some(flag) = arguments.next() {
             let mut number = || {
                 let value = arguments.next().ok_or_else(|| format!("{flag} takes a value"))?;
@@ -58,8 +68,9 @@ impl Options {
             match flag.as_str() {
                 "--kills" => options.kills = usize::try_from(number()?.clamp(1, 100_000)).expect("small"),
                 "--seed" => options.seed = number()?,
+                "--nodes" => options.nodes = usize::try_from(number()?.clamp(2, 16)).expect("small"),
                 "--forget" => options.forget = true,
-                _ => return Err(format!("unknown flag {flag}; use --kills, --seed or --forget")),
+                _ => return Err(format!("unknown flag {flag}; use --kills, --seed, --nodes or --forget")),
             }
         }
         Ok(options)
@@ -83,6 +94,11 @@ fn main() -> ExitCode {
     match Options::parse(arguments) {
         Ok(options) => {
             println!("{} kills, seed {}", options.kills, options.seed);
+            if options.nodes > 0 {
+                let side = |stage: &mut Stage<'_>| nodes::run(stage, options.nodes);
+                let kept = run_side("nodes", &options, options.kills, side);
+                return if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            }
             let kept = run_side("server", &options, options.kills, server::run);
             let kept = run_side("library", &options, options.kills.div_ceil(5), library::run) && kept;
             if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }

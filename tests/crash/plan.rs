@@ -16,6 +16,21 @@ pub(crate) enum Moment {
     Call { number: u64, torn: bool },
 }
 
+/// What happens to one of several nodes, or to their database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Event {
+    /// SIGKILL, and a new start.
+    Kill,
+    /// SIGTERM, and a new start.
+    Terminate,
+    /// SIGSTOP for longer than a lease, and then SIGCONT.
+    Stop,
+    /// The database ends all connections, in the middle of their transactions.
+    EndConnections,
+    /// The database crashes and starts again.
+    RestartDatabase,
+}
+
 /// How the receiver answers a webhook that it has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Answer {
@@ -89,6 +104,22 @@ impl Plan {
     /// Returns true once in `times` calls, on average.
     pub(crate) fn is_one_in(&mut self, times: u32) -> bool {
         self.random.random_range(0..times) == 0
+    }
+
+    /// A random number below this one.
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        self.random.random_range(0..n)
+    }
+
+    /// What happens next to one of several nodes, or to their database.
+    pub(crate) fn event(&mut self) -> Event {
+        match self.random.random_range(0..100) {
+            0..55 => Event::Kill,
+            55..70 => Event::Terminate,
+            70..80 => Event::Stop,
+            80..92 => Event::EndConnections,
+            _ => Event::RestartDatabase,
+        }
     }
 
     /// A random pause of at most this many milliseconds.

@@ -1,11 +1,12 @@
 //! Reads the database of the program under test.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{AssertSqlSafe, Connection as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use tokio::runtime::Handle;
 
 use crate::ledger::sentence;
@@ -17,6 +18,78 @@ const STUCK: Duration = Duration::from_mins(2);
 /// ends.
 const DONE: i64 = 2;
 const CANCELLED: i64 = 4;
+
+/// Where the program under test keeps its rows.
+pub(crate) enum Database {
+    File(PathBuf),
+    Postgres(PgConnectOptions),
+}
+
+enum Open {
+    File(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+impl Database {
+    async fn open(&self) -> Result<Open, sqlx::Error> {
+        Ok(match self {
+            Self::File(path) => {
+                let options = SqliteConnectOptions::new().filename(path).create_if_missing(false);
+                Open::File(SqliteConnection::connect_with(&options).await?)
+            }
+            Self::Postgres(options) => Open::Postgres(options.connect().await?),
+        })
+    }
+}
+
+/// A row of the statement about reports.
+type ReportRow = (String, i64, i64, i64, i64);
+
+impl Open {
+    async fn requests(&mut self) -> Result<Vec<(String, i64)>, sqlx::Error> {
+        let sql = "SELECT id, CAST(state AS bigint) FROM request";
+        match self {
+            Self::File(conn) => sqlx::query_as(sql).fetch_all(conn).await,
+            Self::Postgres(conn) => sqlx::query_as(sql).fetch_all(conn).await,
+        }
+    }
+
+    async fn reports(&mut self) -> Result<Vec<ReportRow>, sqlx::Error> {
+        let sql = "SELECT subject, CAST(state AS bigint), attempt, count(n) AS attempts, coalesce(max(n), 0) AS last \
+                   FROM report LEFT JOIN attempt ON attempt.report = report.seq GROUP BY report.seq";
+        match self {
+            Self::File(conn) => sqlx::query_as(sql).fetch_all(conn).await,
+            Self::Postgres(conn) => sqlx::query_as(sql).fetch_all(conn).await,
+        }
+    }
+
+    /// The number of requests and reports that have not ended.
+    async fn left(&mut self) -> Result<i64, sqlx::Error> {
+        let sql =
+            "SELECT (SELECT count(*) FROM request WHERE state < 2) + (SELECT count(*) FROM report WHERE state < 2)";
+        match self {
+            Self::File(conn) => sqlx::query_scalar(sql).fetch_one(conn).await,
+            Self::Postgres(conn) => sqlx::query_scalar(sql).fetch_one(conn).await,
+        }
+    }
+
+    async fn delete(&mut self, table: &str, id: &str) -> Result<Option<String>, sqlx::Error> {
+        let sql = AssertSqlSafe(format!(
+            "DELETE FROM {table} WHERE seq = (SELECT min(seq) FROM {table} WHERE state < 2) RETURNING {id}"
+        ));
+        match self {
+            Self::File(conn) => sqlx::query_scalar(sql).fetch_optional(conn).await,
+            Self::Postgres(conn) => sqlx::query_scalar(sql).fetch_optional(conn).await,
+        }
+    }
+
+    async fn close(self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::File(conn) => conn.close().await,
+            Self::Postgres(conn) => conn.close().await,
+        }
+    }
+}
 
 /// The rows of the database after the harness has run.
 #[derive(Default)]
@@ -39,17 +112,11 @@ pub(crate) struct Report {
 }
 
 impl Record {
-    pub(crate) fn read(runtime: &Handle, file: &Path, has_requests: bool) -> Self {
+    pub(crate) fn read(runtime: &Handle, database: &Database, has_requests: bool) -> Self {
         runtime.block_on(async {
-            let mut connection = open(file).await.expect("the database");
-            let requests = sqlx::query_as("SELECT id, state FROM request").fetch_all(&mut connection).await;
-            let reports = sqlx::query_as(
-                "SELECT subject, state, attempt, count(n) AS attempts, coalesce(max(n), 0) AS last \
-                 FROM report LEFT JOIN attempt ON attempt.report = report.seq GROUP BY report.seq",
-            );
-            let reports: Vec<(String, i64, i64, i64, i64)> =
-                reports.fetch_all(&mut connection).await.expect("the reports");
-            let requests: Vec<(String, i64)> = requests.expect("the requests");
+            let mut open = database.open().await.expect("the database");
+            let requests = open.requests().await.expect("the requests");
+            let reports = open.reports().await.expect("the reports");
             let report = |(subject, state, attempt, attempts, last)| Report { subject, state, attempts, attempt, last };
             let reports = reports.into_iter().map(report).collect();
             Self { requests: requests.into_iter().collect(), reports, has_requests }
@@ -107,11 +174,11 @@ impl Record {
 }
 
 /// Waits until no work is left, or until the remaining work is stuck.
-pub(crate) fn quiet(runtime: &Handle, file: &Path) {
+pub(crate) fn quiet(runtime: &Handle, database: &Database) {
     let (mut least, mut since) = (i64::MAX, Instant::now());
     while since.elapsed() < STUCK {
-        // Reading can fail, because the program under test may be opening the file at this moment.
-        let left = runtime.block_on(left(file));
+        // Reading can fail, because the program under test may be opening the database at this moment.
+        let left = runtime.block_on(left(database));
         if matches!(left, Ok(0)) {
             return;
         }
@@ -124,33 +191,24 @@ pub(crate) fn quiet(runtime: &Handle, file: &Path) {
     }
 }
 
-async fn left(file: &Path) -> Result<i64, sqlx::Error> {
-    let mut connection = open(file).await?;
-    let sql = "SELECT (SELECT count(*) FROM request WHERE state < 2) + (SELECT count(*) FROM report WHERE state < 2)";
-    let left = sqlx::query_scalar(sql).fetch_one(&mut connection).await;
-    connection.close().await?;
+async fn left(database: &Database) -> Result<i64, sqlx::Error> {
+    let mut open = database.open().await?;
+    let left = open.left().await;
+    open.close().await?;
     left
 }
 
-/// Deletes the oldest unfinished request or report, while no program owns the file. Returns its id. The oldest is
+/// Deletes the oldest unfinished request or report, while no program owns the database. Returns its id. The oldest is
 /// chosen, because the answer to a later one may never have reached its client.
-pub(crate) fn forget(runtime: &Handle, file: &Path) -> Option<String> {
+pub(crate) fn forget(runtime: &Handle, database: &Database) -> Option<String> {
     runtime.block_on(async {
-        let mut connection = open(file).await.ok()?;
+        let mut open = database.open().await.ok()?;
         for (table, id) in [("request", "id"), ("report", "subject")] {
-            let sql = format!(
-                "DELETE FROM {table} WHERE seq = (SELECT min(seq) FROM {table} WHERE state < 2) RETURNING {id}"
-            );
-            let deleted = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_optional(&mut connection).await.ok()?;
+            let deleted = open.delete(table, id).await.ok()?;
             if deleted.is_some() {
                 return deleted;
             }
         }
         None
     })
-}
-
-async fn open(file: &Path) -> Result<SqliteConnection, sqlx::Error> {
-    let options = SqliteConnectOptions::new().filename(file).create_if_missing(false);
-    SqliteConnection::connect_with(&options).await
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::ledger::Ledger;
 use crate::plan::Plan;
-use crate::record::{self, Record};
+use crate::record::{self, Database, Record};
 use crate::{Stage, build, kill};
 
 /// The number of clients that post at the same time.
@@ -35,11 +35,8 @@ pub(crate) fn run(stage: &mut Stage<'_>) -> Vec<String> {
     );
     std::fs::write(stage.folder.join("postback.toml"), settings(&stage.receiver.url("/in"))).expect("the settings");
     let (ledger, runtime) = (&stage.receiver.ledger, stage.receiver.runtime.handle().clone());
-    let file = stage.folder.join("workload.db");
-    let clients = Arc::new(Clients::default());
-    for n in 0..CLIENTS {
-        runtime.spawn(Arc::clone(&clients).post(n, stage.plan.branch(), Arc::clone(ledger)));
-    }
+    let database = Database::File(stage.folder.join("workload.db"));
+    let clients = Clients::start(1, stage);
     let mut broken = Vec::new();
     let mut forgotten = None;
     for n in 1..=stage.plan.kills {
@@ -49,20 +46,20 @@ pub(crate) fn run(stage: &mut Stage<'_>) -> Vec<String> {
             stage.plan.moment(),
             |variables| start(&program, stage.folder, variables),
             is_ready,
-            |process| clients.set_url(process.url()),
+            |process| clients.set_url(0, process.url()),
         );
         broken.extend(life.err().map(|why| format!("life {n}: {why}")));
-        clients.set_url(None);
+        clients.set_url(0, None);
         ledger.killed();
         if stage.forget && forgotten.is_none() {
-            forgotten = record::forget(&runtime, &file);
+            forgotten = record::forget(&runtime, &database);
             println!("forgotten: {forgotten:?}");
         }
     }
     let mut process = start(&program, stage.folder, &[]);
-    clients.set_url(Some(process.ready()));
+    clients.set_url(0, Some(process.ready()));
     clients.stop();
-    record::quiet(&runtime, &file);
+    record::quiet(&runtime, &database);
     process.terminate();
     let ended = process.ended();
     if !ended.success() {
@@ -71,16 +68,16 @@ pub(crate) fn run(stage: &mut Stage<'_>) -> Vec<String> {
     if stage.folder.join("workload.db-wal").exists() {
         broken.push("the server stopped and left a write-ahead log behind".to_owned());
     }
-    broken.extend(ledger.judge(&Record::read(&runtime, &file, true)));
+    broken.extend(ledger.judge(&Record::read(&runtime, &database, true)));
     broken
 }
 
-fn start(program: &Path, folder: &Path, variables: &[(&str, &str)]) -> Process {
+pub(crate) fn start(program: &Path, folder: &Path, variables: &[(&str, &str)]) -> Process {
     Process::start(program, folder, &["serve", "--listen", "127.0.0.1:0"], variables)
 }
 
-/// The settings of the server. The steps of the schedule grow from 0 to 2 s, by 50 ms each.
-fn settings(webhook_url: &str) -> String {
+/// The settings of a server. The steps of the schedule grow from 0 to 2 s, by 50 ms each.
+pub(crate) fn settings(webhook_url: &str) -> String {
     let steps = (0..STEPS).map(|n| (n * 50).min(2_000));
     let schedule: Vec<String> = steps.map(|ms| if ms == 0 { "0s".to_owned() } else { format!("{ms}ms") }).collect();
     format!(
@@ -89,19 +86,36 @@ fn settings(webhook_url: &str) -> String {
     )
 }
 
-/// The clients that post, and the URL of the server.
-#[derive(Default)]
-struct Clients {
-    url: Mutex<Option<String>>,
+/// The clients that post, and the URLs of the servers.
+pub(crate) struct Clients {
+    /// The URL of each server. `None`: the server is not ready.
+    urls: Mutex<Vec<Option<String>>>,
     done: AtomicBool,
 }
 
 impl Clients {
-    fn set_url(&self, url: Option<String>) {
-        *self.url.lock().expect("no thread panicked while it held the lock") = url;
+    /// Starts the clients of this number of servers, of which none is ready yet.
+    pub(crate) fn start(servers: usize, stage: &mut Stage<'_>) -> Arc<Self> {
+        let clients = Arc::new(Self { urls: Mutex::new(vec![None; servers]), done: AtomicBool::new(false) });
+        for n in 0..CLIENTS {
+            let ledger = Arc::clone(&stage.receiver.ledger);
+            stage.receiver.runtime.spawn(Arc::clone(&clients).post(n, stage.plan.branch(), ledger));
+        }
+        clients
     }
 
-    fn stop(&self) {
+    pub(crate) fn set_url(&self, server: usize, url: Option<String>) {
+        self.urls.lock().expect("no thread panicked while it held the lock")[server] = url;
+    }
+
+    /// Returns the URL of one of the servers that are ready.
+    fn url(&self, plan: &mut Plan) -> Option<String> {
+        let urls = self.urls.lock().expect("no thread panicked while it held the lock");
+        let ready: Vec<_> = urls.iter().flatten().collect();
+        if ready.is_empty() { None } else { Some(ready[plan.below(ready.len())].clone()) }
+    }
+
+    pub(crate) fn stop(&self) {
         self.done.store(true, Ordering::SeqCst);
     }
 
@@ -110,8 +124,7 @@ impl Clients {
         let mut number = 0;
         while !self.done.load(Ordering::SeqCst) {
             tokio::time::sleep(plan.pause(PAUSE)).await;
-            let url = self.url.lock().expect("no thread panicked while it held the lock").clone();
-            let Some(url) = url else { continue };
+            let Some(url) = self.url(&mut plan) else { continue };
             number += 1;
             let result = format!("{client_number}-{number}");
             let work = u64::try_from(plan.pause(WORK).as_millis()).expect("small");
@@ -131,6 +144,8 @@ impl Clients {
                             tokio::time::sleep(plan.pause(WORK)).await;
                             // If no complete answer comes, only the database says whether the request was cancelled.
                             ledger.cancelling(id.clone());
+                            // Any server cancels the request, whichever runs it.
+                            let url = self.url(&mut plan).unwrap_or_else(|| url.clone());
                             let cancel = client.delete(format!("{url}/wait/{id}")).timeout(Duration::from_secs(30));
                             if let Ok(response) = cancel.send().await
                                 && let Ok(status) = response.error_for_status_ref().map(|answer| answer.status())

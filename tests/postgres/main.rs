@@ -16,6 +16,7 @@ use self::server::Server as Postgres;
 
 /// A password that must not be shown. The server of the test accepts every password.
 const PASSWORD: &str = "s3cret-of-this-test";
+const ADMIN: &str = "an-admin-token-of-some-length";
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -23,7 +24,12 @@ fn main() -> ExitCode {
     let trials = vec![
         trial("accepted_work_survives_kills_of_the_server", needs(), accepted_work_survives_kills_of_the_server),
         trial("a_stopped_postgresql_is_waited_for", needs(), a_stopped_postgresql_is_waited_for),
-        trial("a_second_server_is_refused", needs(), a_second_server_is_refused),
+        trial("several_servers_are_one_service", needs(), several_servers_are_one_service),
+        trial(
+            "accepted_work_survives_kills_and_stops_of_nodes",
+            needs(),
+            accepted_work_survives_kills_and_stops_of_nodes,
+        ),
         trial("commands_work_and_show_no_password", needs(), commands_work_and_show_no_password),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -51,10 +57,12 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         let url = postgres.url("jobs").replace("postback@", &format!("postback:{PASSWORD}@"));
         let settings = format!(
-            "[config]\nwebhook_url = {:?}\n[store]\nurl = {url:?}\n[delivery]\nschedule = [\"0s\", \"1s\", \"1s\"]\n",
+            "[config]\nwebhook_url = {:?}\n[store]\nurl = {url:?}\n[delivery]\nschedule = [\"0s\", \"1s\", \"1s\"]\n\
+             [server]\nadmin_token = \"{ADMIN}\"\n",
             receiver.url("/")
         );
         std::fs::write(folder.path().join("postback.toml"), settings).unwrap();
+        std::fs::write(folder.path().join("admin-token"), ADMIN).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Self { postgres, receiver, folder, runtime, client: client(), accepted: Vec::new() }
     }
@@ -71,7 +79,13 @@ impl Stage {
             Ok::<_, reqwest::Error>((response.status().as_u16(), response.bytes().await?))
         });
         // The server may be killed while it answers.
-        let Ok((status, body)) = answer else { return 0 };
+        let (status, body) = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                eprintln!("no answer from {url}: {error:?}");
+                return 0;
+            }
+        };
         if status == 200 {
             let answer: Value = serde_json::from_slice(&body).unwrap();
             self.accepted.push(answer["id"].as_str().unwrap().to_owned());
@@ -162,23 +176,55 @@ fn a_stopped_postgresql_is_waited_for() {
     assert_eq!(process.ended().code(), Some(0), "{}", process.output());
 }
 
-fn a_second_server_is_refused() {
+fn several_servers_are_one_service() {
     let mut stage = Stage::new();
-    let mut first = stage.launch(&[]);
-    let url = first.ready();
-    let mut second = stage.launch(&[]);
-    assert_ne!(second.ended().code(), Some(0));
-    let said = second.output();
-    assert!(said.contains(&format!("postback (process {})", first.id())), "{said}");
-    assert!(said.contains("in use by") && said.contains("search_path=jobs") && !said.contains(PASSWORD), "{said}");
-    assert_eq!(stage.submit(&url, "still"), 200);
-    stage.has_kept_all(&url);
+    let mut all: Vec<Process> = (0..3).map(|_| stage.launch(&[])).collect();
+    let urls: Vec<String> = all.iter_mut().map(Process::ready).collect();
+    for n in 0..12 {
+        assert_eq!(stage.submit(&urls[n % 3], &n.to_string()), 200);
+    }
+    // Each server answers for the requests of all, and waits for ends on the others.
+    for url in &urls {
+        stage.has_kept_all(url);
+    }
+    let nodes = stage.launch(&["nodes", "--url", &urls[0], "--token-file", "admin-token"]).text();
+    assert_eq!(nodes.lines().filter(|line| line.contains("  live  process ")).count(), 3, "{nodes}");
+    assert_eq!(nodes.matches("(answers)").count(), 1, "{nodes}");
+    all[1].wait_for("2 other nodes use the database now");
+    // A killed server is taken over while the others work.
+    for n in 0..6 {
+        assert_eq!(stage.submit(&urls[2], &format!("before the kill {n}")), 200);
+    }
+    all[2].kill();
+    assert_eq!(stage.submit(&urls[0], "after the kill"), 200);
+    stage.has_kept_all(&urls[1]);
+    // A stopped server is taken over, too, and ends when it goes on.
+    all[1].stop();
+    let stopped = format!("(process {} on", all[1].id());
+    let said = all[0].wait_for(&stopped);
+    assert!(!said.contains(PASSWORD), "{said}");
+    // The server may have closed the connection, which was idle meanwhile.
+    stage.client = client();
+    assert_eq!(stage.submit(&urls[0], "after the stop"), 200);
+    all[1].go_on();
+    assert_eq!(all[1].ended().code(), Some(1));
+    assert!(all[1].output().contains("other processes have taken over"), "{}", all[1].output());
+    stage.has_kept_all(&urls[0]);
+    all[0].terminate();
+    assert_eq!(all[0].ended().code(), Some(0), "{}", all[0].output());
+}
+
+fn accepted_work_survives_kills_and_stops_of_nodes() {
+    let run = std::process::Command::new(env!("CARGO_BIN_EXE_crash")).args(["--nodes", "3", "--kills", "12"]).output();
+    let run = run.unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
 }
 
 fn commands_work_and_show_no_password() {
     let mut stage = Stage::new();
+    let folder = stage.folder.path().to_owned();
     let run = |arguments: &[&str]| {
-        let mut process = stage.launch(arguments);
+        let mut process = launch(&folder, arguments);
         let status = process.ended();
         assert!(!process.output().contains(PASSWORD), "{}", process.output());
         (status.success(), process.output())
@@ -193,8 +239,16 @@ fn commands_work_and_show_no_password() {
     let url = process.ready();
     let said = process.wait_for("postgres://postback@localhost/postgres?search_path=jobs (schema jobs;");
     assert!(!said.contains(PASSWORD), "{said}");
-    let (fine, said) = run(&["tokens", "list"]);
-    assert!(!fine && said.contains("in use by") && said.contains("--url"), "{said}");
     // The server has read the token from the database, so it asks for one.
+    let (fine, said) = run(&["tokens", "list"]);
+    assert!(fine && said.contains("partner"), "{said}");
     assert_eq!(stage.submit(&url, "one"), 401);
+    // The server learns of a token that is made while it runs.
+    let (fine, said) = run(&["tokens", "new", "second"]);
+    assert!(fine, "{said}");
+    let token = said.split_whitespace().find(|word| word.starts_with("pbk_")).unwrap();
+    process.wait_for("the tokens in the database have changed; there are 2 now");
+    let post = stage.client.post(format!("{url}/echo")).bearer_auth(token).json(&json!("two"));
+    let status = stage.runtime.block_on(async { post.send().await.expect("an answer").status() });
+    assert_eq!(status, 200);
 }

@@ -81,6 +81,13 @@ impl Process {
         })
     }
 
+    /// Waits until the program has ended with success. Returns all that it has printed.
+    pub fn text(&mut self) -> String {
+        let status = self.ended();
+        assert!(status.success(), "{status}: {}", self.output());
+        self.output()
+    }
+
     /// Waits until the server is ready, and returns the URL that it printed.
     pub fn ready(&mut self) -> String {
         self.wait_for(READY);
@@ -151,6 +158,16 @@ impl Process {
         let status = self.child.wait().expect("a child");
         read_to_the_end(&mut self.readers);
         (status.signal() != Some(Signal::KILL.as_raw())).then_some(status)
+    }
+
+    /// Sends SIGSTOP: the process does nothing until [`go_on`](Self::go_on).
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Sends SIGCONT.
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
     }
 
     fn signal(&self, signal: Signal) {

@@ -1,9 +1,13 @@
 //! The JSON of the operator's API. The server writes it, and the commands read it.
 
+mod node;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+pub(crate) use self::node::Node;
 
 /// One page of a list.
 #[derive(Clone, Debug, Serialize, Deserialize)]

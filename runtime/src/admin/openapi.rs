@@ -115,6 +115,8 @@ const CALLS: &[Call] = &[
         .answers("MadeToken")
         .with_status("201"),
     call(Delete, "/tokens/{id}", "revokeToken", "Refuse a token from now on").answers("Token").errors(CHANGE),
+    call(Get, "/nodes", "listNodes", "List the processes that use the store, and some that have ended")
+        .answers("NodePage"),
     call(Get, "/audit", "listAudit", "List the changes that operators made, the latest first")
         .query(&["cursor", "limit"])
         .answers("AuditPage"),
@@ -263,6 +265,7 @@ fn schemas() -> Map<String, Value> {
         Settings,
         Reload,
         AuditEntry,
+        Node,
     );
     for (page, item) in [
         ("RequestPage", "Request"),
@@ -272,6 +275,7 @@ fn schemas() -> Map<String, Value> {
         ("EndpointPage", "Endpoint"),
         ("TokenPage", "Token"),
         ("AuditPage", "AuditEntry"),
+        ("NodePage", "Node"),
     ] {
         let item = json!({"$ref": format!("#/components/schemas/{item}")});
         let page_schema = json!({

@@ -50,12 +50,13 @@ impl Beat {
                     log_others(&mut others, recovered.others);
                     self.take_over(recovered).await;
                 }
-                Err(Error::Closed) => return,
+                // The node stops, or its store has failed for good. Others notice that.
+                Err(Error::Closed) => return shutdown.stopping().await,
                 // The store has logged the cause.
                 Err(error) => tracing::debug!(%error, "this node could not show that it lives, trying again"),
             }
+            // A command that has made a token is a node only for a moment, so the tokens are read in any case.
             if beats % BEATS_PER_LOOK == 0
-                && others > 0
                 && let Err(error) = self.access.read_again(&self.store).await
             {
                 tracing::debug!(%error, "the tokens cannot be read again, trying again");

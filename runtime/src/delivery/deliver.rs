@@ -115,6 +115,11 @@ impl Deliverer {
     /// settled. This limits how many attempted reports wait for the disk.
     pub(super) async fn deliver(&self, work: Work, mut slot: Slot, shutdown: &Shutdown) {
         let Work { report, .. } = &work;
+        tokio::select! {
+            biased;
+            () = self.store.may_begin() => {}
+            () = shutdown.stopping() => return self.put_back(report.claim.clone()).await,
+        }
         let is_probe = self.store.is_disabled(report.to.url());
         if is_probe && !self.may_probe(report) {
             self.hold(report.claim.clone(), shutdown).await;

@@ -23,6 +23,7 @@ mod read;
 mod reports;
 mod requests;
 mod schema;
+mod start;
 mod statement;
 mod summary;
 mod timeline;
@@ -40,63 +41,21 @@ use tokio::time::Instant;
 use self::bell::Bell;
 use self::connect::{Connector, ServerProcess, Session};
 use self::failure::{explained, is_permanent, within};
-use self::members::{Joining, Membership, NotMember, Others};
+use self::members::{Membership, NotMember, Others};
+pub(crate) use self::start::open;
+use self::start::{START, Start};
 #[cfg(test)]
 pub(super) use self::statement::seen;
 use self::statement::{query, query_scalar};
-use crate::backend::{Applied, Backend, Cause, Failure, Left, Opened, Peers};
+use crate::backend::{Applied, Backend, Cause, Failure};
 use crate::clock::Now;
-use crate::error::OpenError;
 use crate::operation::Outgoing;
 use crate::ops::{Kind, Op, Reply};
-use crate::options::DatabaseUrl;
 use crate::share::Turns;
-use postback_wire::id::NodeId;
-use postback_wire::time::{Clock, Timestamp};
 
 /// The longest time that one batch takes. Each statement has a shorter limit on the server, so the server answers before
 /// this time is over, unless the network is interrupted.
 const BATCH: Duration = Duration::from_mins(2);
-/// The longest time that the start takes, without a change of the schema.
-const START: Duration = Duration::from_mins(1);
-/// How many rows of earlier processes the table `node` keeps.
-const NODES: i64 = 1_000;
-
-/// Opens the store in this database, and creates its tables if they do not exist.
-pub(crate) async fn open(url: &DatabaseUrl, node: NodeId, clock: &Clock) -> Result<Opened, OpenError> {
-    let (backend, left) = start(url, node, clock).await?;
-    let reader = Arc::new(read::Rows::new(backend.pool.clone(), backend.start.node));
-    let peers = Some(Peers { lease: members::LEASE, heard: backend.bell.heard(), bell: backend.bell.run() });
-    // It is not recorded which runs have begun: see `recover`.
-    Ok(Opened { backend: Box::new(backend), reader, left, begun: None, peers })
-}
-
-async fn start(url: &DatabaseUrl, node: NodeId, clock: &Clock) -> Result<(Postgres, Left), OpenError> {
-    let failed = |error: sqlx::Error| OpenError::Database { at: url.to_string(), source: explained(error) };
-    let refused = |error| match error {
-        NotMember::Other(by) => OpenError::DatabaseInUse { at: url.to_string(), by },
-        NotMember::Failed(error) => failed(error),
-    };
-    let connector = Connector::new(url).map_err(failed)?;
-    let joining = Joining::begin(&connector).await.map_err(refused)?;
-    let alone = joining.alone;
-    let Session { mut conn, process } = connector.write(None).await.map_err(failed)?;
-    let prepared = schema::prepare(&mut conn, connector.schema(), alone).await;
-    prepared.map_err(|refused| refused.into_error(connector.shown()))?;
-    let started = within(START, async {
-        let left = read::left(&mut conn, alone, clock.now()).await?;
-        Ok((Start::load(&mut conn, node, clock.now(), alone).await?, left))
-    });
-    let (start, left) = started.await.map_err(failed)?;
-    let membership = joining.finish(&connector, start.node).await.map_err(refused)?;
-    let pool = connector.read();
-    let bell = Bell::new(&connector);
-    let others = Others::new(connector.schema());
-    let session = Some(Session { conn, process });
-    let turns = Turns::default();
-    let backend = Postgres { connector, session, before: None, pool, start, turns, others, bell, membership };
-    Ok((backend, left))
-}
 
 struct Postgres {
     connector: Connector,
@@ -113,41 +72,6 @@ struct Postgres {
     bell: Bell,
     /// The locks of this node. They are the last field, so that they are released last.
     membership: Membership,
-}
-
-/// Numbers of this process.
-struct Start {
-    /// The number of the row of this process in the table `node`.
-    node: i64,
-    /// The number of batches that this process has committed. If the outcome of a commit is unknown, the store compares
-    /// this number with the number in the database.
-    commits: i64,
-}
-
-impl Start {
-    /// Writes the row of this process. If no other node lives, marks the rows of all other processes as over: if such a
-    /// process still runs, it cannot commit anything after that.
-    async fn load(conn: &mut PgConnection, node: NodeId, now: Timestamp, alone: bool) -> Result<Self, sqlx::Error> {
-        sqlx::raw_sql("BEGIN").execute(&mut *conn).await?;
-        if alone {
-            query("UPDATE node SET is_over = true WHERE NOT is_over").execute(&mut *conn).await?;
-        }
-        let sql = "INSERT INTO node (id, name, version, started) VALUES ($1, $2, $3, $4) RETURNING seq";
-        let insert = query_scalar(sql).bind(node.to_string()).bind(this_process()).bind(env!("CARGO_PKG_VERSION"));
-        let node = insert.bind(now.micros()).fetch_one(&mut *conn).await?;
-        query("DELETE FROM node WHERE seq < $1 AND is_empty").bind(node - NODES).execute(&mut *conn).await?;
-        sqlx::raw_sql("COMMIT").execute(conn).await?;
-        Ok(Self { node, commits: 0 })
-    }
-}
-
-/// Returns the name of this process, for operators: the machine and the number of the process.
-fn this_process() -> String {
-    // A machine without a readable name is shown without one.
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host: String = host.trim().chars().filter(|c| !c.is_control()).take(64).collect();
-    let host = if host.is_empty() { "unknown host" } else { &host };
-    format!("process {} on {host}", std::process::id())
 }
 
 /// One transaction: the operations, their answers, and the data that the operations need.

@@ -20,6 +20,18 @@ pub(super) fn is_permanent(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Returns whether a server that works has ended the connection, or is just starting or stopping.
+pub(super) fn is_interruption(error: &sqlx::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    match error {
+        sqlx::Error::Io(error) => {
+            matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+        }
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("57P0")),
+        _ => false,
+    }
+}
+
 const MISSING_PRIVILEGE: &str = "42501";
 
 /// The advice for each SQLSTATE code, or for the beginning of a code.

@@ -35,6 +35,10 @@ const PATIENCE: &str = "SET lock_timeout = '5s'";
 /// process has ended.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(100);
+/// A node that has written within this time may live. If it does, it writes again within [`MOMENT`]: a node beats every
+/// second.
+const LATELY: Duration = Duration::from_secs(3);
+const MOMENT: Duration = Duration::from_millis(2_500);
 /// The SQLSTATE code of a lock that was not free in time.
 const NOT_FREE: &str = "55P03";
 
@@ -56,7 +60,7 @@ impl From<sqlx::Error> for NotMember {
 pub(super) struct Joining {
     conn: PgConnection,
     key: i64,
-    /// Whether no other node lives.
+    /// Whether no other process holds the lock of the schema.
     pub alone: bool,
 }
 
@@ -78,17 +82,65 @@ impl Joining {
         Ok(Self { conn, key, alone: false })
     }
 
-    /// Takes the lock of the new node, and lets others share the lock of the schema.
-    pub(super) async fn finish(self, connector: &Connector, node: i64) -> Result<Membership, NotMember> {
-        let Self { mut conn, key, alone } = self;
-        let own = own_key(connector.schema(), node);
-        if alone {
-            share(&mut conn, key).await?;
-            within(ANSWER, query("SELECT pg_advisory_unlock($1)").bind(key).execute(&mut conn)).await?;
+    /// Lets others share the lock of the schema.
+    pub(super) async fn share(&mut self) -> Result<(), NotMember> {
+        if self.alone {
+            share(&mut self.conn, self.key).await?;
+            let unlock = query("SELECT pg_advisory_unlock($1)").bind(self.key).execute(&mut self.conn);
+            within(ANSWER, unlock).await?;
         }
-        within(ANSWER, query("SELECT pg_advisory_lock($1)").bind(own).execute(&mut conn)).await?;
-        Ok(Membership { conn: Some(conn), looked: Instant::now(), key, own })
+        Ok(())
     }
+
+    /// Takes a number for the new node, and its lock. So the lock is held before others can see the node.
+    pub(super) async fn number(&mut self, schema: &str) -> Result<i64, sqlx::Error> {
+        let sql = "SELECT nextval(pg_get_serial_sequence('node', 'seq'))";
+        let node = within(ANSWER, query_scalar(sql).fetch_one(&mut self.conn)).await?;
+        let lock = query("SELECT pg_advisory_lock($1)").bind(own_key(schema, node)).execute(&mut self.conn);
+        within(ANSWER, lock).await?;
+        Ok(node)
+    }
+
+    /// The node is made.
+    pub(super) fn finish(self, schema: &str, node: i64) -> Membership {
+        let Self { conn, key, .. } = self;
+        Membership { conn: Some(conn), looked: Instant::now(), key, own: own_key(schema, node) }
+    }
+}
+
+/// Marks the nodes as over that were left when nobody held the lock of the schema. A node that has just written may
+/// live, and may have lost its connections together with its locks, for example because the server has started again. So
+/// such a node gets a moment to write again. Returns whether all nodes are over now.
+pub(super) async fn end_all(conn: &mut PgConnection, schema: &str) -> Result<bool, sqlx::Error> {
+    let first = left(conn).await?;
+    let begun = Instant::now();
+    loop {
+        let held = held(conn).await?;
+        if first.iter().any(|(node, ..)| held.contains(&own_key(schema, *node))) {
+            return Ok(false);
+        }
+        let may_live = first.iter().any(|(_, _, lately)| *lately);
+        if !may_live || begun.elapsed() >= MOMENT {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    // A node that has written meanwhile lives.
+    let (nodes, commits): (Vec<i64>, Vec<i64>) = first.iter().map(|(node, commits, _)| (*node, *commits)).unzip();
+    let sql = "UPDATE node AS n SET is_over = true FROM unnest($1::bigint[], $2::bigint[]) AS i (seq, commits) \
+               WHERE n.seq = i.seq AND n.commits = i.commits AND NOT n.is_over";
+    let ended = query(sql).bind(nodes).bind(commits).execute(conn).await?.rows_affected();
+    Ok(usize::try_from(ended) == Ok(first.len()))
+}
+
+/// Returns the nodes that are not over: the number of the row, the number of batches, and whether the node has written
+/// within the time [`LATELY`].
+async fn left(conn: &mut PgConnection) -> Result<Vec<(i64, i64, bool)>, sqlx::Error> {
+    let sql = "SELECT seq, commits, coalesce(seen > (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - $1, true) \
+               FROM node WHERE NOT is_over ORDER BY seq";
+    let lately = i64::try_from(LATELY.as_micros()).unwrap_or(i64::MAX);
+    let rows = query(sql).bind(lately).fetch_all(conn).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect()
 }
 
 /// The locks of this node.

@@ -54,7 +54,7 @@ impl Refused {
 
 /// Checks whether this program may use the schema, and changes the schema to the current version. The schema may be
 /// missing, empty, or of an older version. One transaction makes all changes. The caller holds the lock of the schema, `alone` or
-/// together with other nodes. Only a process that is alone changes the schema.
+/// together with other nodes. Only a process that is alone changes the schema. Then no process of an older version can write any more.
 pub(super) async fn prepare(conn: &mut PgConnection, schema: &str, alone: bool) -> Result<(), Refused> {
     check_server(conn).await?;
     let sql = "SELECT count(*), count(*) FILTER (WHERE c.relname = 'meta') FROM pg_class AS c \
@@ -94,6 +94,7 @@ pub(super) async fn prepare(conn: &mut PgConnection, schema: &str, alone: bool) 
     }
     let sql = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
     query(sql).bind(SCHEMA_KEY).bind(VERSION.to_string()).execute(&mut *conn).await?;
+    query("UPDATE node SET is_over = true WHERE NOT is_over").execute(&mut *conn).await?;
     sqlx::raw_sql("COMMIT").execute(conn).await?;
     Ok(())
 }

@@ -4,7 +4,9 @@ use super::*;
 use crate::ops::Submit;
 use crate::record::{NewRequest, Submitted};
 use crate::suite::world::new_schema;
+use postback_wire::id::NodeId;
 use postback_wire::id::RequestId;
+use postback_wire::time::{Clock, Timestamp};
 
 /// Returns the key of the lock of a schema.
 pub(crate) fn lock_key(schema: &str) -> i64 {
@@ -17,7 +19,7 @@ fn submit(id: &str) -> Op {
 }
 
 async fn started() -> (Postgres, Now) {
-    let (postgres, _) = start(&new_schema(), NodeId::generate(), &Clock::system()).await.unwrap();
+    let (postgres, _) = start::start(&new_schema(), NodeId::generate(), &Clock::system()).await.unwrap();
     (postgres, Now { wall: Timestamp::default(), due: Timestamp::default() })
 }
 

@@ -19,7 +19,7 @@ const FEW: &[(&str, &str, &str)] = &[
     ("token_pkey", "DELETE FROM token", "tokens are bounded, and rarely revoked"),
     ("token_name", "count(*) FROM token", "tokens are bounded, and rarely made"),
     ("token_use", "FROM token_use", "it has one row for each token"),
-    ("node", "UPDATE node SET is_over", "it has one row for each of the last starts"),
+    ("node", "UPDATE node", "it has one row for each of the last starts"),
     ("request_", "GROUP BY", "waiting requests, which are bounded"),
     ("report_", "count(*) FROM report WHERE state", "the number is asked for rarely"),
     ("node_living", "FROM node", "it has one row for each node that lives"),
