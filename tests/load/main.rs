@@ -14,10 +14,14 @@ mod features;
 mod idle;
 mod isolation;
 mod ledger;
+mod nodes;
 mod numbers;
 mod operations;
 mod pending;
 mod posters;
+#[expect(dead_code, reason = "this program needs a part of it")]
+#[path = "../../runtime/store/src/suite/server.rs"]
+mod postgres;
 mod receiver;
 mod rounds;
 mod roundtrip;
@@ -40,7 +44,7 @@ struct Mode {
     run: fn(&Options) -> bool,
 }
 
-const MODES: [Mode; 8] = [
+const MODES: [Mode; 9] = [
     Mode {
         name: "posters",
         about: "reports a second: bare posts, and posters in memory and SQLite",
@@ -63,6 +67,11 @@ const MODES: [Mode; 8] = [
         name: "isolation",
         about: "how slow origins, failing paths and greedy callers affect others",
         run: isolation::run,
+    },
+    Mode {
+        name: "nodes",
+        about: "round trips a second through several workload servers on one PostgreSQL",
+        run: nodes::run,
     },
     Mode {
         name: "operations",

@@ -131,7 +131,7 @@ fn store(location: &Location) -> String {
             format!("{} ({survives})", path.display())
         }
         #[cfg(feature = "postgres")]
-        Location::Postgres { url } => format!("{url} (schema {}; one server at a time)", url.schema()),
+        Location::Postgres { url } => format!("{url} (schema {}; several servers may share it)", url.schema()),
     }
 }
 

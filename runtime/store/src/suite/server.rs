@@ -25,7 +25,7 @@ const SCRIPT: &str = r#"
     cd "$dir"
     run "$bin/initdb" -D "$dir/data" -U postback -A trust -E UTF8 --no-locale --no-sync >"$dir/init" 2>&1 \
         || { echo "none: $(tail -n 3 "$dir/init" | tr '\n' ' ')"; exit 1; }
-    options="-c listen_addresses= -c unix_socket_directories=$dir -c fsync=off -c max_connections=100"
+    options="-c listen_addresses= -c unix_socket_directories=$dir -c fsync=$1 -c max_connections=100"
     serve() { run "$bin/pg_ctl" -D "$dir/data" -w -s -l "$dir/log" -o "$options" "$@" </dev/null >/dev/null 2>&1; }
     serve start || { echo "none: $(tail -n 3 "$dir/log" | tr '\n' ' ')"; exit 1; }
     echo "$dir"
@@ -53,10 +53,15 @@ struct Shell {
 }
 
 impl Server {
-    /// Starts a server. The error says what is missing.
+    /// Starts a server that writes to the disk when the system likes to. The error says what is missing.
     pub(crate) fn start() -> Result<Self, String> {
+        Self::start_with("off")
+    }
+
+    /// Starts a server. `fsync` says whether each commit is on the disk: `on` or `off`.
+    pub(crate) fn start_with(fsync: &str) -> Result<Self, String> {
         let mut shell = Command::new("bash");
-        shell.args(["-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        shell.args(["-c", SCRIPT, "bash", fsync]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = shell.spawn().map_err(|error| format!("bash: {error}"))?;
         let pipes = child.stdin.take().zip(child.stdout.take());
         let (commands, answers) = pipes.ok_or_else(|| "the shell has no pipes".to_owned())?;

@@ -1,0 +1,188 @@
+//! The mode `nodes`: how many round trips 1, 2 and 4 workload servers make on one PostgreSQL, and what they cost it.
+//!
+//! A round trip is that of the mode `roundtrip`. The clients are spread over the servers. All processes, also PostgreSQL's,
+//! share the cores of this machine. PostgreSQL has its default settings, and each commit is on the disk. The sides take
+//! turns, each with a schema of its own.
+//!
+//! Then two servers have nothing else to do, and one client after the other posts to the first one, and asks the second
+//! one with `?wait=` for the end. The time from the post to that answer is printed.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use postback_tests::{Process, client};
+use serde_json::Value;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::runtime::Runtime;
+
+use crate::numbers::{Rate, median, milliseconds, quantile};
+use crate::postgres::Server as Postgres;
+use crate::rounds::{Brings, Kind, Load, PAYLOAD, Round};
+use crate::{Options, folder, program, receiver};
+
+/// How many servers each side has.
+const SIDES: [usize; 3] = [1, 2, 4];
+const WARM_UP: Duration = Duration::from_secs(1);
+/// How many posts are made for the time until another node tells the end.
+const POSTS: usize = 300;
+
+/// The servers of one side.
+struct Side {
+    servers: Vec<Process>,
+    loads: Vec<Arc<Load>>,
+    rounds: Vec<Round>,
+    /// What the rounds have cost the database.
+    cost: Cost,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    commits: i64,
+    log_bytes: i64,
+}
+
+pub(crate) fn run(options: &Options) -> bool {
+    let postgres = match Postgres::start_with("on") {
+        Ok(postgres) => postgres,
+        Err(why) => {
+            println!("not measured: {why}");
+            return true;
+        }
+    };
+    let folder = folder();
+    let receiver = receiver::Receiver::start();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
+    let url = postgres.url("any");
+    let database: PgConnectOptions = url.split("&search_path").next().expect("a URL").parse().expect("a URL");
+    let mut watch = runtime.block_on(database.connect()).expect("the database");
+    let start = |count: usize| start(&postgres, count, folder.path(), &receiver, &options.log);
+    let mut sides: Vec<Side> = SIDES.map(start).into();
+    for side in &mut sides {
+        side.round(&runtime, options, WARM_UP);
+    }
+    for _ in 0..options.rounds {
+        for side in &mut sides {
+            let before = runtime.block_on(cost(&mut watch));
+            let round = side.round(&runtime, options, options.round());
+            let after = runtime.block_on(cost(&mut watch));
+            side.cost.commits += after.commits - before.commits;
+            side.cost.log_bytes += after.log_bytes - before.log_bytes;
+            side.rounds.push(round);
+        }
+    }
+    let one = median(&sides[0].rounds).0;
+    for side in &sides {
+        side.print(one);
+    }
+    until_told(&runtime, &sides[1]);
+    runtime.block_on(watch.close()).expect("the database");
+    let mut complete = true;
+    for side in &mut sides {
+        side.servers.iter().for_each(Process::terminate);
+        for server in &mut side.servers {
+            complete &= server.ended().success();
+        }
+    }
+    let left = receiver.trips.settle();
+    println!("round trips: {left}");
+    complete && left.is_complete()
+}
+
+fn start(postgres: &Postgres, count: usize, folder: &Path, receiver: &receiver::Receiver, log: &str) -> Side {
+    let folder = folder.join(count.to_string());
+    std::fs::create_dir(&folder).expect("a folder");
+    let settings = format!(
+        "[config]\nwebhook_url = {:?}\n[server]\nlisten = \"127.0.0.1:0\"\n[store]\nurl = {:?}\n[log]\nlevel = {log:?}\n",
+        receiver.url(receiver::ROUND_TRIP),
+        postgres.url(&format!("nodes_{count}")),
+    );
+    std::fs::write(folder.join("postback.toml"), settings).expect("the settings");
+    let workload = program().with_file_name("workload");
+    assert!(workload.exists(), "{} is not built: `cargo build --release -p postback-tests`", workload.display());
+    let mut servers: Vec<Process> = (0..count).map(|_| Process::start(&workload, &folder, &["serve"], &[])).collect();
+    let load = |server: &mut Process| {
+        Arc::new(Load {
+            client: client(),
+            server: format!("{}/echo", server.ready()),
+            receiver: receiver.url(receiver::BARE),
+            trips: Arc::clone(&receiver.trips),
+            bare: Arc::clone(&receiver.bare),
+            brings: Brings::default(),
+        })
+    };
+    let loads = servers.iter_mut().map(load).collect();
+    Side { servers, loads, rounds: Vec::new(), cost: Cost::default() }
+}
+
+/// Returns how many transactions PostgreSQL has committed so far, and how many bytes its log has.
+async fn cost(conn: &mut PgConnection) -> Cost {
+    let sql = "SELECT (SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()), \
+               pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint";
+    let (commits, log_bytes) = sqlx::query_as(sql).fetch_one(conn).await.expect("the figures of the database");
+    Cost { commits, log_bytes }
+}
+
+impl Side {
+    fn round(&self, runtime: &Runtime, options: &Options, time: Duration) -> Round {
+        let clients = usize::from(options.in_flight).div_ceil(self.loads.len());
+        let rounds =
+            runtime.block_on(join_all(self.loads.iter().map(|load| load.round(Kind::RoundTrip, clients, time))));
+        let mut whole = Round { time, in_time: 0, latencies: Vec::new(), errors: 0 };
+        for round in rounds {
+            whole.in_time += round.in_time;
+            whole.latencies.extend(round.latencies);
+            whole.errors += round.errors;
+        }
+        whole
+    }
+
+    fn print(&self, one: f64) {
+        let mut latencies: Vec<Duration> =
+            self.rounds.iter().flat_map(|round| round.latencies.iter().copied()).collect();
+        latencies.sort_unstable();
+        let rate: Rate = median(&self.rounds);
+        let trips = latencies.len().max(1);
+        #[expect(clippy::cast_precision_loss, reason = "the figures are printed with a few digits")]
+        let per_trip = |n: i64| n as f64 / trips as f64;
+        println!(
+            "{} servers: {rate}, {:.2} of one; p50 {:.1} ms, p99 {:.1} ms; {:.3} commits and {:.1} kB of log a trip; {} errors",
+            self.servers.len(),
+            rate.0 / one,
+            milliseconds(quantile(&latencies, 0.50)),
+            milliseconds(quantile(&latencies, 0.99)),
+            per_trip(self.cost.commits),
+            per_trip(self.cost.log_bytes) / 1_000.0,
+            self.rounds.iter().map(|round| round.errors).sum::<usize>(),
+        );
+    }
+}
+
+/// Measures the time from a post to the first server to the moment when the second server tells the end.
+fn until_told(runtime: &Runtime, side: &Side) {
+    let [first, second] = &side.loads[..] else { return };
+    let mut times = Vec::new();
+    for _ in 0..POSTS {
+        let begun = Instant::now();
+        let ended = runtime.block_on(async {
+            let post = first.client.post(&first.server).header("content-type", "application/json").body(PAYLOAD);
+            let body = post.send().await?.bytes().await?;
+            let answer: Value = serde_json::from_slice(&body).expect("an answer");
+            let id = answer["id"].as_str().expect("an id");
+            let get = second.client.get(format!("{}/{id}?wait=30", second.server));
+            let body = get.send().await?.bytes().await?;
+            Ok::<Value, reqwest::Error>(serde_json::from_slice(&body).expect("a status"))
+        });
+        let ended = ended.expect("an answer");
+        assert_eq!(ended["status"], "completed");
+        times.push(begun.elapsed());
+    }
+    times.sort_unstable();
+    println!(
+        "idle: from a post to one of two servers until the other one tells the end: p50 {:.1} ms, p99 {:.1} ms",
+        milliseconds(quantile(&times, 0.50)),
+        milliseconds(quantile(&times, 0.99)),
+    );
+}
