@@ -2,11 +2,13 @@
 
 mod beat;
 mod delivery_options;
+mod gauges;
 mod limits;
 mod node;
 mod open_files;
 mod reload;
 mod route_limits;
+mod start_log;
 
 use std::fmt::Display;
 use std::panic::Location;

@@ -12,6 +12,7 @@ use serde_json::Value;
 pub(crate) use self::code::Code;
 use crate::handler::PayloadError;
 use postback_wire::id::RequestId;
+use postback_wire::names::metric;
 
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -149,6 +150,7 @@ impl Problem {
 
     /// Makes the HTTP answer, in the format that the client accepts.
     pub(crate) fn respond(self, form: Form) -> Response {
+        metrics::counter!(metric::ERROR_ANSWERS, "code" => self.code.text()).increment(1);
         let (content_type, body) = if form == Form::Json {
             let mut body = serde_json::json!({
                 "type": self.code.url(), "title": self.code.title(), "status": self.code.status().as_u16(),

@@ -1,11 +1,12 @@
 //! Rules of this workspace that the compiler does not check: the order of the modules, the form of files, the packages
-//! in a build, the names of the log's fields, and the metrics.
+//! in a build, the names of the log's fields, the metrics, and what watches them.
 
 mod dependencies;
 mod files;
 mod layers;
 mod log_fields;
 mod metrics;
+mod watching;
 
 use std::path::{Path, PathBuf};
 

@@ -14,14 +14,15 @@ const HEAD: &str = "| metric | tell someone, if |";
 
 /// A line of the table: `NAME = "postback_x_total", Counter, Count, ["label"];`.
 #[derive(Debug)]
-struct Metric {
-    name: String,
+pub(crate) struct Metric {
+    pub(crate) name: String,
     /// The name of the macro that emits it.
-    kind: String,
-    labels: BTreeSet<String>,
+    pub(crate) kind: String,
+    pub(crate) labels: BTreeSet<String>,
 }
 
-fn table() -> BTreeMap<String, Metric> {
+/// The table of the metrics, by the names of their constants.
+pub(crate) fn table() -> BTreeMap<String, Metric> {
     let text = std::fs::read_to_string(root().join(TABLE)).unwrap();
     let lines = text.lines().map(str::trim).filter(|line| line.contains(" = \"postback_") && line.ends_with("];"));
     let metric = |line: &str| {

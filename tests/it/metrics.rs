@@ -69,6 +69,39 @@ async fn a_request_and_its_delivery_are_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_alerts_watch_is_there_before_anything_happens() {
+    let server = Server::start(&format!("[worker]\nmax_queued = 77\nmax_queued_bytes = \"5MiB\"\n{}", with_token()));
+    server.client.get(server.path("/nothing")).send().await.unwrap();
+    has(
+        &server,
+        &[
+            "postback_requests_queued_limit 77",
+            "postback_requests_queued_limit_bytes 5242880",
+            "postback_requests_oldest_waiting_seconds{route=\"/echo\"} 0",
+            "postback_deliveries_oldest_due_seconds 0",
+            "postback_reports_parked 0",
+            "postback_reports_held 0",
+            "postback_webhooks_disabled{by=\"receiver\"} 0",
+            "postback_store_trouble{kind=\"fails\"} 0",
+            "postback_store_trouble{kind=\"unreadable\"} 0",
+            "postback_reports_lost_total{reason=\"store\"} 0",
+            "postback_deliveries_finished_total{state=\"dead\"} 0",
+            "postback_requests_refused_total{reason=\"max_queued\"} 0",
+            "postback_error_answers_total{code=\"not_found\"} 1",
+        ],
+    )
+    .await;
+    let id = server.submit("/echo", json!({"text": "x"})).await;
+    server.settled("/echo", &id).await;
+    has(&server, &["postback_requests_running{route=\"/echo\"} 0"]).await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    let text = text(&server).await;
+    let started = text.lines().find_map(|line| line.strip_prefix("postback_start_time_seconds ")).unwrap();
+    let ago = now - started.parse::<f64>().unwrap();
+    assert!((0.0..3600.0).contains(&ago), "{started}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_the_operator_sees_it_unless_the_settings_say_otherwise() {
     let server = Server::start(&with_token());
     assert!(text(&server).await.contains("postback_store_commit_operations_count"));

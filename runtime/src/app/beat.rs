@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
+use super::start_log::log_recovered;
 use crate::access::Access;
 use postback_store::shutdown::Shutdown;
 use postback_store::{ClaimedRequest, Error, Recovered, Store};
@@ -83,19 +84,4 @@ fn log_others(before: &mut usize, now: usize) {
         tracing::info!("{now} other nodes use the database now, {before} before");
         *before = now;
     }
-}
-
-/// Logs how many requests and reports were taken over from `whom`. Logs nothing if there were none.
-pub(super) fn log_recovered(recovered: &Recovered, whom: &str) {
-    if recovered.requests + recovered.reports + recovered.lost.len() == 0 {
-        return;
-    }
-    let cancelled = recovered.lost.iter().filter(|row| row.cancelled).count();
-    tracing::info!(
-        "taken over from {whom}: {} requests to run again, {} reports to send again, {} requests lost too often, \
-         {cancelled} cancelled",
-        recovered.requests,
-        recovered.reports,
-        recovered.lost.len() - cancelled,
-    );
 }

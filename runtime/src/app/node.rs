@@ -10,18 +10,19 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use super::beat::{Beat, log_recovered};
+use super::beat::Beat;
 use super::delivery_options::delivery_options;
+use super::gauges;
 use super::open_files;
 use super::reload::{self, Reloader, Reread};
 use super::route_limits;
-use crate::access::{self, Access, Auth, NewSecret, Sessions};
+use super::start_log::{log_recovered, warn_of_access};
+use crate::access::{self, Access, NewSecret, Sessions};
 use crate::admin::{self, AdminToken, Gate, Hooks};
 use crate::api::{self, Served, Server};
 use crate::background::Background;
 use crate::dashboard::{self, MayLogIn};
 use crate::delivery::{self, Control, Delivery};
-use crate::handler::Routes;
 use crate::poster::{Flusher, Outbox, ambient};
 use crate::settings::Settings;
 use crate::telemetry::metrics::{self, Metrics};
@@ -30,7 +31,7 @@ use postback_store::shutdown::{Shutdown, Vital};
 use postback_store::{self as store, ClaimedRequest, Store, retention};
 use postback_wire::id::NodeId;
 use postback_wire::line::Escaped;
-use postback_wire::time::Clock;
+use postback_wire::time::{Clock, Timestamp};
 
 /// The longest time for which a stopping node (the running server) waits for the first attempts to deliver the reports
 /// of the last runs. The attempts that are in flight when the deliveries stop also get at least this time.
@@ -176,7 +177,7 @@ impl Node {
         node.spawn_worker(worker, recovered.lost);
         node.spawn_retention();
         node.spawn_last_use();
-        node.spawn_upkeep(metrics.clone());
+        node.spawn_upkeep(metrics.clone(), clock.now());
         let max_crashes = Box::new(move || max_crashes.max_crashes());
         let beat = Beat { store: node.store.clone(), access: Arc::clone(&node.access), max_crashes, lost };
         node.api.spawn(node.vital.watching("heartbeat", &node.api, beat.run(node.api.clone())));
@@ -224,10 +225,17 @@ impl Node {
         self.intake.spawn(access.record_last_use(store, self.intake.clone()));
     }
 
-    fn spawn_upkeep(&self, metrics: Option<Metrics>) {
+    fn spawn_upkeep(&self, metrics: Option<Metrics>, started: Timestamp) {
         if let Some(metrics) = metrics {
             self.api.spawn(metrics.keep_up(self.api.clone()));
         }
+        let routes = self.served.routes.paths();
+        let reloader = Arc::clone(&self.reloader);
+        let limits = move || {
+            let settings = reloader.current();
+            (settings.store.max_queued, settings.store.max_queued_bytes)
+        };
+        self.api.spawn(gauges::keep(self.store.clone(), routes, limits, started, self.api.clone()));
     }
 
     fn spawn_server(&self, listener: TcpListener, clock: Clock, settings: &Settings, rules: api::Rules, admin: Router) {
@@ -370,19 +378,4 @@ impl Node {
 fn metrics_access(metrics: Option<Metrics>, gate: Gate, access: Arc<Access>) -> api::MetricsAccess {
     let is_operator: api::IsOperator = Box::new(move |headers, client| gate.is_operator(headers, client, &access));
     api::MetricsAccess { metrics, is_operator }
-}
-
-/// Warns about an API that is open to others, and about tokens for routes that this program does not have.
-pub(super) fn warn_of_access(access: &Access, routes: &Routes, address: SocketAddr) {
-    if access.options().auth == Auth::None && !address.ip().to_canonical().is_loopback() {
-        tracing::warn!(
-            "server.auth is \"none\": every client that can reach {address} may use the API; put a gateway in front"
-        );
-    }
-    for token in access.tokens() {
-        for route in token.unknown_routes(|route| routes.get(route).is_some()) {
-            let (name, route) = (Escaped(&token.name), Escaped(route));
-            tracing::warn!("the token {name} is for the route {route}, which this program does not have");
-        }
-    }
 }

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::delivery_options::delivery_options;
-use super::node::warn_of_access;
 use super::route_limits;
+use super::start_log::warn_of_access;
 use crate::access::Access;
 use crate::admin::model::{Reload, Settings as Shown};
 use crate::admin::{Gate, Reloaded, audit};

@@ -171,6 +171,7 @@ impl State {
     fn begin(&mut self, id: &RequestId, running: Running) {
         if let Some(route) = self.by_route.get_mut(&running.route) {
             *route.busy.entry(running.owner.clone()).or_default() += 1;
+            route.changed = true;
         }
         self.running.insert(id.clone(), running);
     }
@@ -178,6 +179,7 @@ impl State {
     fn end(&mut self, id: &RequestId) -> Option<Running> {
         let running = self.running.remove(id)?;
         let route = self.by_route.get_mut(&running.route)?;
+        route.changed = true;
         if let Some(busy) = route.busy.get_mut(&running.owner) {
             *busy -= 1;
             if *busy == 0 {
@@ -311,8 +313,10 @@ impl Backlog {
         for (name, route) in state.by_route.iter_mut().filter(|(_, route)| route.changed) {
             route.changed = false;
             #[expect(clippy::cast_precision_loss, reason = "2^52 rows or bytes fit on no disk")]
-            let (rows, bytes) = (route.count.rows as f64, route.count.bytes as f64);
+            let (rows, bytes, running) =
+                (route.count.rows as f64, route.count.bytes as f64, route.busy.values().sum::<usize>() as f64);
             metrics::gauge!(metric::REQUESTS_QUEUED, "route" => Arc::clone(name)).set(rows);
+            metrics::gauge!(metric::REQUESTS_RUNNING, "route" => Arc::clone(name)).set(running);
             metrics::gauge!(metric::REQUESTS_QUEUED_BYTES, "route" => Arc::clone(name)).set(bytes);
         }
     }

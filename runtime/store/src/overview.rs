@@ -4,6 +4,7 @@
 //! store has: a filter that no index serves reads at most [`MOST_SCANNED`] rows. Then the page may have fewer rows than
 //! were asked for, and `next` says where the next page begins.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -183,6 +184,47 @@ pub struct DeliveryDetail {
     pub attempts: Vec<(u32, Attempt)>,
 }
 
+/// What waits in the store at one moment, and since when, for those who watch the server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Waits {
+    /// By route: for how long the request has been due that has waited longest. A route without such a request is not
+    /// in the map.
+    pub requests: BTreeMap<String, Duration>,
+    /// For how long the delivery has been due that has waited longest. `None`: no delivery is due.
+    pub delivery: Option<Duration>,
+    pub parked: u64,
+    pub held: u64,
+}
+
+/// What waits in a backend. Times are in the store's own time, and may be in the future.
+#[derive(Debug, Default)]
+pub(crate) struct FirstDue {
+    pub requests: BTreeMap<String, Timestamp>,
+    /// The first of the reports that are pending or claimed. Parked and held reports do not count.
+    pub report: Option<Timestamp>,
+    pub parked: u64,
+    pub held: u64,
+}
+
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+impl FirstDue {
+    /// Adds a row of the statement with which a backend reads this: what the row is about, the route, and a time or a
+    /// number.
+    pub(crate) fn add(&mut self, kind: i64, route: Option<String>, value: Option<i64>) {
+        let Some(value) = value else { return };
+        let due = Timestamp::from_micros(value);
+        match (kind, route) {
+            (0, Some(route)) => {
+                let first = self.requests.entry(route).or_insert(due);
+                *first = due.min(*first);
+            }
+            (1, _) => self.report = Some(self.report.map_or(due, |first| first.min(due))),
+            (2, _) => self.parked = u64::try_from(value).unwrap_or(0),
+            _ => self.held = u64::try_from(value).unwrap_or(0),
+        }
+    }
+}
+
 /// The half of a reader that lists rows.
 pub(crate) trait Lists: Send + Sync {
     fn list_requests<'a>(
@@ -212,6 +254,7 @@ pub(crate) trait Lists: Send + Sync {
     fn parked_counts<'a>(&'a self, after: &'a str, limit: usize) -> BoxFuture<'a, Result<Vec<(String, u64)>, Cause>>;
     /// Returns how many reports are held for this URL or this origin. The number ends at [`MOST_COUNTED`].
     fn held_count<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<u64, Cause>>;
+    fn first_due(&self) -> BoxFuture<'_, Result<FirstDue, Cause>>;
 }
 
 impl Store {
@@ -289,6 +332,15 @@ impl Store {
     /// Returns how many reports are held for this URL or this origin. [`MOST_COUNTED`] means that number or more.
     pub async fn held_count(&self, url: &str) -> Result<u64, Error> {
         self.reader()?.held_count(url).await.map_err(Error::Backend)
+    }
+
+    /// Returns what waits, and for how long. This reads the index entries of everything that waits, so ask rarely.
+    pub async fn waits(&self) -> Result<Waits, Error> {
+        let FirstDue { requests, report, parked, held } = self.reader()?.first_due().await.map_err(Error::Backend)?;
+        let now = self.0.shared.local.clock.now().due;
+        let age = |due: Timestamp| (due <= now).then(|| now.since(due));
+        let requests = requests.into_iter().filter_map(|(route, due)| Some((route, age(due)?))).collect();
+        Ok(Waits { requests, delivery: report.and_then(age), parked, held })
     }
 
     /// Due times are in the store's own time, and are shown in the time of the wall clock.

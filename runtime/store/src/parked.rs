@@ -43,6 +43,12 @@ impl Store {
         self.0.shared.local.disabled.has_by_operator(url)
     }
 
+    /// Returns how many URLs and origins are disabled by their receivers, and how many by the operator.
+    pub fn disabled_counts(&self) -> (usize, usize) {
+        let names = self.0.shared.local.disabled.lock();
+        (names.all.len().saturating_sub(names.by_operator), names.by_operator)
+    }
+
     /// Returns the disabled URLs. The URL that has been disabled longest comes first.
     pub async fn disabled(&self) -> Result<Vec<Disabled>, Error> {
         self.reader()?.disabled().await.map_err(Error::Backend)

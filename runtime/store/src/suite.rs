@@ -319,6 +319,7 @@ suite! {
         a_request_is_shown_with_all_that_is_stored,
         deliveries_are_listed_in_pages_and_by_filter,
         what_an_operator_disables_is_held_until_it_is_enabled,
+        what_waits_is_told_with_its_age,
         the_feed_tells_each_change_and_what_was_missed;
     replay:
         replay_makes_new_row_same_webhook_id;

@@ -13,7 +13,7 @@ use super::{Memory, Tables};
 use crate::backend::Cause;
 use crate::nodes::News;
 use crate::overview::{
-    DeliveryDetail, DeliveryFilter, DeliveryLine, DeliveryStatus, Excerpt, Lists, MOST_COUNTED, Original,
+    DeliveryDetail, DeliveryFilter, DeliveryLine, DeliveryStatus, Excerpt, FirstDue, Lists, MOST_COUNTED, Original,
 };
 use crate::overview::{Page, RequestDetail, RequestFilter, RequestLine, RequestStatus};
 use crate::record::{DeliveryState, RequestState};
@@ -130,6 +130,20 @@ impl Lists for Memory {
     fn held_count<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<u64, Cause>> {
         let held = self.lock().parked.disabled.get(url).map_or(0, |disabled| disabled.held.len() as u64);
         ready(Ok(held.min(MOST_COUNTED))).boxed()
+    }
+
+    fn first_due(&self) -> BoxFuture<'_, Result<FirstDue, Cause>> {
+        let tables = self.lock();
+        let delivering =
+            tables.reports.values().filter(|row| row.state == DeliveryState::Delivering).map(|row| row.due);
+        let pending = tables.due_reports.first_key_value().map(|((due, _), _)| *due);
+        let first = FirstDue {
+            requests: tables.waiting.first_due().map(|(route, due)| (route.to_owned(), due)).collect(),
+            report: delivering.chain(pending).min(),
+            parked: tables.parked.by_line.values().map(|reports| reports.len() as u64).sum(),
+            held: tables.parked.held.len() as u64,
+        };
+        ready(Ok(first)).boxed()
     }
 }
 

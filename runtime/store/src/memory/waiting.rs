@@ -103,6 +103,15 @@ impl Waiting {
         self.deadlines.first_key_value().map(|((deadline, _), _)| *deadline)
     }
 
+    /// Returns the due time of the request of each route that became due first, or that becomes due next.
+    pub(super) fn first_due(&self) -> impl Iterator<Item = (&str, Timestamp)> {
+        self.routes.iter().filter_map(|(route, of_route)| {
+            let due = of_route.due.values().flat_map(|of_owner| of_owner.keys().map(|(_, (due, _))| *due));
+            let later = of_route.later.first_key_value().map(|((due, _), _)| *due);
+            Some((route.as_str(), due.chain(later).min()?))
+        })
+    }
+
     /// Returns the number of waiting requests of each route.
     pub(super) fn counts(&self) -> impl Iterator<Item = (String, u64)> {
         self.routes.iter().map(|(route, of_route)| {

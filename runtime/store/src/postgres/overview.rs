@@ -15,7 +15,7 @@ use super::read::{Rows, cause};
 use super::statement::query;
 use crate::backend::Cause;
 use crate::overview::{
-    DeliveryDetail, DeliveryFilter, DeliveryLine, Lists, MOST_SCANNED, Original, Page, RequestDetail,
+    DeliveryDetail, DeliveryFilter, DeliveryLine, FirstDue, Lists, MOST_SCANNED, Original, Page, RequestDetail,
 };
 use crate::overview::{RequestFilter, RequestLine};
 use postback_wire::id::{ReportId, RequestId};
@@ -152,5 +152,9 @@ impl Lists for Rows {
 
     fn held_count<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<u64, Cause>> {
         reports::held_count(self.pool(), url).map(cause).boxed()
+    }
+
+    fn first_due(&self) -> BoxFuture<'_, Result<FirstDue, Cause>> {
+        reports::first_due(self.pool()).map(cause).boxed()
     }
 }

@@ -14,7 +14,7 @@ use super::statement::query;
 use crate::backend::Cause;
 use crate::nodes::News;
 use crate::overview::{
-    DeliveryDetail, DeliveryFilter, DeliveryLine, Lists, MOST_SCANNED, Original, Page, RequestDetail,
+    DeliveryDetail, DeliveryFilter, DeliveryLine, FirstDue, Lists, MOST_SCANNED, Original, Page, RequestDetail,
 };
 use crate::overview::{RequestFilter, RequestLine};
 use postback_wire::id::{ReportId, RequestId};
@@ -161,5 +161,9 @@ impl Lists for Rows {
     fn held_count<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<u64, Cause>> {
         let url = url.to_owned();
         self.run(move |conn| reports::held_count(conn, &url))
+    }
+
+    fn first_due(&self) -> BoxFuture<'_, Result<FirstDue, Cause>> {
+        self.run(reports::first_due)
     }
 }

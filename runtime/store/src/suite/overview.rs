@@ -6,9 +6,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
 use super::world::{ROUTE, World, attach, current, delivering, id, running, submit};
-use crate::overview::{DeliveryFilter, DeliveryStatus, RequestFilter, RequestStatus};
+use crate::overview::{DeliveryFilter, DeliveryStatus, RequestFilter, RequestStatus, Waits};
 use crate::record::{DeliveryState, NewReport, NewRequest, Next, Registration, Submitted};
-use crate::{Change, DisabledNow, Extras, Heard, Store};
+use crate::{Change, DisabledNow, Extras, Heard, Store, Terms};
 use postback_wire::report::Reason;
 use postback_wire::webhook::{Target, Webhook};
 
@@ -90,6 +90,38 @@ pub(super) async fn requests_are_listed_in_pages_and_by_filter(world: World) {
     assert_eq!(ids("r", "r4").await, ["r5"]);
     assert_eq!(ids("r3", "").await, ["r3"]);
     assert!(ids("x", "").await.is_empty());
+}
+
+pub(super) async fn what_waits_is_told_with_its_age(world: World) {
+    let store = world.open().await;
+    assert_eq!(store.waits().await.unwrap(), Waits::default());
+    // Each time, `claim_requests` and `claim_reports` claim the row that was due first.
+    for n in 1..=2 {
+        submit(&store, world.request(&format!("r{n}"))).await;
+        let b = NewRequest {
+            route: "/b".into(),
+            owner: format!("o{n}").as_str().into(),
+            ..world.request(&format!("b{n}"))
+        };
+        submit(&store, b).await;
+        world.advance(SECOND);
+    }
+    let later = Terms { run_at: Some(world.now().saturating_add(SECOND)), ..Terms::default() };
+    submit(&store, NewRequest { route: "/later".into(), terms: later, ..world.request("l1") }).await;
+    let url = "https://a.example/in";
+    let report = || NewReport { to: Target::parse(url), ..world.report(url) };
+    store.post_durably(vec![report(), report(), report()]).await.unwrap();
+    let mut rows = store.claim_reports(2).await.unwrap().rows;
+    current(store.park_report(rows.remove(0).claim).await);
+    current(store.settle_report(rows.remove(0).claim, world.attempt(410), Next::Gone { disable: true }).await);
+    let row = delivering(&store, report()).await;
+    current(store.hold_report(row.claim).await);
+    world.advance(SECOND);
+    let waits = store.waits().await.unwrap();
+    let ages: Vec<_> = waits.requests.iter().map(|(route, age)| (route.as_str(), age.as_secs())).collect();
+    assert_eq!(ages, [(ROUTE, 3), ("/b", 3), ("/later", 0)], "{waits:?}");
+    assert_eq!((waits.delivery, waits.parked, waits.held), (Some(SECOND), 1, 1));
+    assert_eq!(store.disabled_counts(), (1, 0));
 }
 
 pub(super) async fn a_request_is_shown_with_all_that_is_stored(world: World) {

@@ -80,13 +80,30 @@ metrics! {
     /// request.
     REQUESTS_REPEATED = "postback_requests_repeated_total", Counter, Count, ["route"];
     /// Requests that the server refused. `max_queued`: too many requests wait to be run. `max_queued_bytes`: the
-    /// waiting requests have too many bytes. `disk_reserve`: too little space is free on the disk. `token_max_queued`
-    /// and `token_max_queued_bytes`: too many requests of one token wait.
+    /// waiting requests have too many bytes. `max_queued_of_route` and `max_queued_bytes_of_route`: the same for one
+    /// route. `disk_reserve`: too little space is free on the disk. `token_max_queued` and `token_max_queued_bytes`:
+    /// too many requests of one token wait.
     REQUESTS_REFUSED = "postback_requests_refused_total", Counter, Count, ["reason"];
     /// Requests that wait to be run.
     REQUESTS_QUEUED = "postback_requests_queued", Gauge, Count, ["route"];
     /// The size of the headers and bodies of all requests that wait to be run.
     REQUESTS_QUEUED_BYTES = "postback_requests_queued_bytes", Gauge, Bytes, ["route"];
+    /// Requests that run.
+    REQUESTS_RUNNING = "postback_requests_running", Gauge, Count, ["route"];
+    /// For how long the request has been due that has waited longest for a run. It is 0 if no request is due.
+    REQUESTS_OLDEST = "postback_requests_oldest_waiting_seconds", Gauge, Seconds, ["route"];
+    /// How many requests of all routes may wait to be run: the setting `worker.max_queued`.
+    REQUESTS_QUEUED_LIMIT = "postback_requests_queued_limit", Gauge, Count, [];
+    /// How large the waiting requests of all routes may be together: the setting `worker.max_queued_bytes`.
+    REQUESTS_QUEUED_LIMIT_BYTES = "postback_requests_queued_limit_bytes", Gauge, Bytes, [];
+    /// Calls that were answered with a problem document. The guide about problems has the list of the codes.
+    ERROR_ANSWERS = "postback_error_answers_total", Counter, Count, ["code"];
+    /// When this process started, in seconds since 1970.
+    START_TIME = "postback_start_time_seconds", Gauge, Seconds, [];
+    /// Whether something is wrong with the store, 0 or 1. `fails`: it cannot write. `hangs`: one write does not end.
+    /// `ended`: its writer has ended. `disk_reserve`: too little space is free on the disk. `unreadable`: it did not
+    /// answer when these gauges were read.
+    STORE_TROUBLE = "postback_store_trouble", Gauge, Count, ["kind"];
     /// The free space on the store's file system. The gauge exists only if the setting `store.disk_reserve` is
     /// greater than 0.
     STORE_FREE_BYTES = "postback_store_free_bytes", Gauge, Bytes, [];
@@ -144,6 +161,15 @@ metrics! {
     DELIVERIES_PARKED = "postback_deliveries_parked_total", Counter, Count, ["reason"];
     /// Parked reports that the delivery has taken from the store into memory again.
     DELIVERIES_UNPARKED = "postback_deliveries_unparked_total", Counter, Count, [];
+    /// For how long the delivery has been due that has waited longest. Parked and held reports do not count. It is 0 if
+    /// no delivery is due.
+    DELIVERIES_OLDEST = "postback_deliveries_oldest_due_seconds", Gauge, Seconds, [];
+    /// Reports that are parked: they wait in the store until it is the turn of their origin.
+    REPORTS_PARKED = "postback_reports_parked", Gauge, Count, [];
+    /// Reports that are held: they wait until their URL is enabled.
+    REPORTS_HELD = "postback_reports_held", Gauge, Count, [];
+    /// The number of disabled URLs and origins. `by` says who disabled them: `receiver` or `operator`.
+    WEBHOOKS_DISABLED = "postback_webhooks_disabled", Gauge, Count, ["by"];
     /// How many times the circuit of an origin opened. All origins are counted together.
     BREAKER_OPENED = "postback_delivery_breaker_opened_total", Counter, Count, [];
     /// The number of origins whose circuit is open.

@@ -6,7 +6,7 @@ use sqlx::postgres::{PgPool, PgRow};
 use super::requests::{excerpt, excerpt_bytes};
 use super::{Range, end, limit, most_scanned, number, page};
 use crate::overview::{
-    DeliveryDetail, DeliveryFilter, DeliveryLine, DeliveryStatus, MOST_ATTEMPTS, MOST_COUNTED, Page, took,
+    DeliveryDetail, DeliveryFilter, DeliveryLine, DeliveryStatus, FirstDue, MOST_ATTEMPTS, MOST_COUNTED, Page, took,
 };
 use crate::postgres::codec::{blob, report_state, small, uuid};
 use crate::postgres::read::delivery;
@@ -104,6 +104,25 @@ pub(super) async fn held_count(pool: &PgPool, url: &str) -> Result<u64, sqlx::Er
     );
     let count: i64 = query_scalar(sql).bind(url).bind(number(MOST_COUNTED)).fetch_one(pool).await?;
     Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// Returns what waits, and since when.
+pub(super) async fn first_due(pool: &PgPool) -> Result<FirstDue, sqlx::Error> {
+    // Each part reads one index, which has the rows that wait and nothing else.
+    let sql = sql!(
+        "SELECT 0, route, min(due) FROM request WHERE state = {queued} AND crashes = 0 AND NOT later GROUP BY route \
+         UNION ALL SELECT 0, route, min(due) FROM request WHERE state = {queued} AND crashes = 0 AND later GROUP BY route \
+         UNION ALL SELECT 0, route, min(due) FROM request WHERE state = {queued} AND crashes > 0 GROUP BY route \
+         UNION ALL SELECT 1, NULL, min(due) FROM report WHERE state = {pending} \
+         UNION ALL SELECT 1, NULL, min(due) FROM report WHERE state = {delivering} \
+         UNION ALL SELECT 2, NULL, count(*) FROM report WHERE state = {parked} \
+         UNION ALL SELECT 3, NULL, count(*) FROM report WHERE state = {held}"
+    );
+    let mut first = FirstDue::default();
+    for row in query(sql).fetch_all(pool).await? {
+        first.add(row.try_get::<i32, _>(0)?.into(), row.try_get(1)?, row.try_get(2)?);
+    }
+    Ok(first)
 }
 
 /// Returns the least and the greatest code of the states that a filter selects.

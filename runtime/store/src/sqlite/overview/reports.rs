@@ -3,7 +3,7 @@
 use super::requests::{excerpt, excerpt_bytes};
 use super::{Range, end, limit, most_scanned, number, page};
 use crate::overview::{
-    DeliveryDetail, DeliveryFilter, DeliveryLine, DeliveryStatus, MOST_ATTEMPTS, MOST_COUNTED, Page, took,
+    DeliveryDetail, DeliveryFilter, DeliveryLine, DeliveryStatus, FirstDue, MOST_ATTEMPTS, MOST_COUNTED, Page, took,
 };
 use crate::record::Attempt;
 use crate::sqlite::codec::{blob, report_state, small};
@@ -106,6 +106,25 @@ pub(super) fn held_count(conn: &Connection, url: &str) -> Result<u64, rusqlite::
     );
     let count: i64 = query_scalar(sql).bind(url).bind(number(MOST_COUNTED)).fetch_one(conn)?;
     Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// Returns what waits, and since when.
+pub(super) fn first_due(conn: &Connection) -> Result<FirstDue, rusqlite::Error> {
+    // Each part reads one index, which has the rows that wait and nothing else.
+    let sql = sql!(
+        "SELECT 0, route, min(due) FROM request WHERE state = {queued} AND crashes = 0 AND later = 0 GROUP BY route \
+         UNION ALL SELECT 0, route, min(due) FROM request WHERE state = {queued} AND crashes = 0 AND later = 1 GROUP BY route \
+         UNION ALL SELECT 0, route, min(due) FROM request WHERE state = {queued} AND crashes > 0 GROUP BY route \
+         UNION ALL SELECT 1, NULL, min(due) FROM report WHERE state = {pending} \
+         UNION ALL SELECT 1, NULL, min(due) FROM report WHERE state = {delivering} \
+         UNION ALL SELECT 2, NULL, count(*) FROM report WHERE state = {parked} \
+         UNION ALL SELECT 3, NULL, count(*) FROM report WHERE state = {held}"
+    );
+    let mut first = FirstDue::default();
+    for row in query(sql).fetch_all(conn)? {
+        first.add(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    }
+    Ok(first)
 }
 
 /// Returns the least and the greatest code of the states that a filter selects.
