@@ -173,8 +173,8 @@ pub(crate) fn load(
 }
 
 /// Reads and checks settings as [`load`] does, but gets the text of the file and the environment variables as
-/// arguments. Only the fuzz tests in `tests/fuzz` use this function.
-#[cfg(fuzzing)]
+/// arguments. Only tests use this function.
+#[cfg(any(fuzzing, test))]
 pub(crate) fn load_text(file: &str, variables: Vec<(String, String)>) -> Result<Settings, Errors> {
     check::check(sources::gather_text(file, variables)?, |_| None)
 }

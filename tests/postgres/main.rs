@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use libtest_mimic::Arguments;
 use postback_tests::need::{self, trial};
-use postback_tests::{Process, Receiver, client, eventually};
+use postback_tests::{Process, Receiver, client, eventually, example};
 use serde_json::{Value, json};
 
 use self::server::Server as Postgres;
@@ -30,6 +30,7 @@ fn main() -> ExitCode {
             needs(),
             accepted_work_survives_kills_and_stops_of_nodes,
         ),
+        trial("the_example_starts_three_nodes", needs(), the_example_starts_three_nodes),
         trial("commands_work_and_show_no_password", needs(), commands_work_and_show_no_password),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -212,6 +213,35 @@ fn several_servers_are_one_service() {
     stage.has_kept_all(&urls[0]);
     all[0].terminate();
     assert_eq!(all[0].ended().code(), Some(0), "{}", all[0].output());
+}
+
+fn the_example_starts_three_nodes() {
+    let stage = Stage::new();
+    let url = stage.postgres.url("three_nodes");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/nodes/start");
+    let program = example("quickstart");
+    let hook = stage.receiver.url("/");
+    let variables =
+        [("POSTBACK_STORE__URL", url.as_str()), ("POSTBACK_CONFIG__WEBHOOK_URL", hook.as_str()), ("PORTS", "0 0 0")];
+    let folder = tempfile::tempdir().unwrap();
+    let mut nodes = Process::start("bash", folder.path(), &[script, program.to_str().unwrap()], &variables);
+    let output = nodes.watch();
+    let urls = eventually("three nodes that are ready", || {
+        let output = output();
+        let ready = output.lines().filter_map(|line| Some(line.split("postback ready on ").nth(1)?.trim().to_owned()));
+        <[String; 3]>::try_from(ready.collect::<Vec<_>>()).map_err(|_| output.clone())
+    });
+    let ended: Value = stage.runtime.block_on(async {
+        let post = stage.client.post(format!("{}/greet", urls[0])).json(&json!({"name": "Ada"})).send();
+        let body = post.await.expect("an answer").bytes().await.unwrap();
+        let id = serde_json::from_slice::<Value>(&body).unwrap()["id"].as_str().unwrap().to_owned();
+        let get = stage.client.get(format!("{}/greet/{id}?wait=30", urls[1])).send();
+        serde_json::from_slice(&get.await.expect("an answer").bytes().await.unwrap()).unwrap()
+    });
+    assert_eq!(ended["result"]["data"], "hello Ada", "{ended}");
+    stage.receiver.wait_for(ended["id"].as_str().unwrap());
+    nodes.terminate();
+    nodes.ended();
 }
 
 fn accepted_work_survives_kills_and_stops_of_nodes() {

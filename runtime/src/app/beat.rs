@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
+use super::reload::Reloader;
 use super::start_log::log_recovered;
 use crate::access::Access;
 use postback_store::shutdown::Shutdown;
@@ -22,6 +23,7 @@ const BEATS_PER_LOOK: u32 = 2;
 pub(super) struct Beat {
     pub(super) store: Store,
     pub(super) access: Arc<Access>,
+    pub(super) reloader: Arc<Reloader>,
     /// Returns after how many crashes a request is not run again.
     pub(super) max_crashes: Box<dyn Fn() -> u32 + Send + Sync>,
     /// Takes the requests that are not run again, and settles them.
@@ -48,7 +50,11 @@ impl Beat {
                 Ok(recovered) => {
                     metrics::gauge!(metric::NODES)
                         .set(f64::from(u32::try_from(recovered.others + 1).unwrap_or(u32::MAX)));
-                    log_others(&mut others, recovered.others);
+                    if others != recovered.others {
+                        tracing::info!("{} other nodes use the database now, {others} before", recovered.others);
+                        others = recovered.others;
+                        self.reloader.share_among(others + 1).await;
+                    }
                     self.take_over(recovered).await;
                 }
                 // The node stops, or its store has failed for good. Others notice that.
@@ -76,12 +82,5 @@ impl Beat {
                 return;
             }
         }
-    }
-}
-
-fn log_others(before: &mut usize, now: usize) {
-    if *before != now {
-        tracing::info!("{now} other nodes use the database now, {before} before");
-        *before = now;
     }
 }

@@ -125,7 +125,7 @@ impl Node {
         let metrics = metrics::install();
         let access = Access::start(&settings.access, &store, clock.clone(), address).await?;
         warn_of_access(&access, &served.routes, address);
-        let options = delivery::Options { own_addresses: vec![address], ..delivery_options(settings) };
+        let options = delivery::Options { own_addresses: vec![address], ..delivery_options(settings, 1) };
         let guard = options.guard();
         let delivery_thread = Background::start("postback-delivery", 1).map_err(StartError::Thread)?;
         let recovered = store.recover(settings.worker.max_crashes).await.map_err(StartError::Recover)?;
@@ -179,7 +179,8 @@ impl Node {
         node.spawn_last_use();
         node.spawn_upkeep(metrics.clone(), clock.now());
         let max_crashes = Box::new(move || max_crashes.max_crashes());
-        let beat = Beat { store: node.store.clone(), access: Arc::clone(&node.access), max_crashes, lost };
+        let (access, reloader) = (Arc::clone(&node.access), Arc::clone(&node.reloader));
+        let beat = Beat { store: node.store.clone(), access, reloader, max_crashes, lost };
         node.api.spawn(node.vital.watching("heartbeat", &node.api, beat.run(node.api.clone())));
         let admin = node.admin(clock.clone(), metrics, control, &node.reloader);
         let (to_log_in, known) = (gate.clone(), Arc::clone(&node.access));

@@ -3,6 +3,7 @@
 //! All settings are read and checked first. If anything is wrong, nothing changes.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::delivery_options::delivery_options;
@@ -27,6 +28,8 @@ pub(super) struct Reloader {
     current: RwLock<Arc<Settings>>,
     /// One reload at a time has this turn.
     turn: tokio::sync::Mutex<()>,
+    /// The number of nodes that share the limits of an origin.
+    nodes: AtomicUsize,
     parts: Parts,
 }
 
@@ -43,7 +46,8 @@ pub(super) struct Parts {
 
 impl Reloader {
     pub(super) fn new(reread: Reread, current: Settings, parts: Parts) -> Self {
-        Self { reread, current: RwLock::new(Arc::new(current)), turn: tokio::sync::Mutex::default(), parts }
+        let (current, nodes) = (RwLock::new(Arc::new(current)), AtomicUsize::new(1));
+        Self { reread, current, turn: tokio::sync::Mutex::default(), nodes, parts }
     }
 
     /// Returns the settings that the node uses now.
@@ -103,15 +107,26 @@ impl Reloader {
         route_limits::apply(routes, store, worker.rooms());
     }
 
+    /// Shares the limits of origins among this number of nodes from now on.
+    pub(super) async fn share_among(&self, nodes: usize) {
+        let _turn = self.turn.lock().await;
+        self.nodes.store(nodes, Ordering::Relaxed);
+        self.parts.delivery.replace(self.delivery_options(&self.current())).await;
+    }
+
+    fn delivery_options(&self, settings: &Settings) -> delivery::Options {
+        let nodes = self.nodes.load(Ordering::Relaxed);
+        delivery::Options { own_addresses: vec![self.parts.address], ..delivery_options(settings, nodes) }
+    }
+
     async fn use_now(&self, old: &Settings, new: &Settings) {
-        let Parts { access, gate, routes, delivery, worker, store, address } = &self.parts;
+        let Parts { access, gate, routes, worker, store, address, .. } = &self.parts;
         access.replace(&new.access);
         if old.access != new.access {
             warn_of_access(access, routes, *address);
         }
         gate.replace(new.admin_token.clone());
-        let options = delivery::Options { own_addresses: vec![*address], ..delivery_options(new) };
-        delivery.replace(options).await;
+        self.parts.delivery.replace(self.delivery_options(new)).await;
         worker.replace(new.worker);
         store.limit_requests(new.store.max_queued, new.store.max_queued_bytes);
         self.apply_route_limits();

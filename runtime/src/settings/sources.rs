@@ -69,7 +69,7 @@ pub(super) fn gather(mut sources: Sources) -> Result<Gathered, Errors> {
     overlay(read, sources)
 }
 
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub(super) fn gather_text(file: &str, variables: Vec<(String, String)>) -> Result<Gathered, Errors> {
     let path = Path::new(DEFAULT_FILE);
     let env =

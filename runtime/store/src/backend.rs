@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use crate::audit::AuditRecord;
 use crate::backlog::Count;
-use crate::begun::Begun;
+use crate::begun::Record;
 use crate::cancel::CancelView;
 use crate::clock::{Now, Trust};
 use crate::handoff::Waiting;
@@ -118,7 +118,7 @@ pub(crate) struct Opened {
     pub left: Left,
     /// The record of the runs that have begun. `None`: the rows are lost when the process ends, so no later process
     /// would read the record.
-    pub begun: Option<Arc<Begun>>,
+    pub begun: Option<Record>,
     /// What the store needs if other processes use the backend too. `None`: this process is the only one.
     pub peers: Option<Peers>,
 }

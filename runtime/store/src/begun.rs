@@ -5,6 +5,8 @@
 //! The server makes a mark by one write into the system's page cache, without a sync. A mark outlives the process. It
 //! need not outlive the machine, because no request causes a power cut.
 
+mod rows;
+
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
@@ -12,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
+pub(crate) use self::rows::{BegunRows, Record};
 use crate::record::RequestClaim;
 
 /// The first bytes of a valid file. If a file begins with other bytes, the runs that had begun are unknown.
@@ -73,14 +76,14 @@ impl Begun {
     }
 
     /// Records in the file that the run under this claim has begun. Keep the returned value until the run has ended.
-    pub(crate) fn begin(self: &Arc<Self>, claim: &RequestClaim) -> Running {
+    fn begin(self: &Arc<Self>, claim: &RequestClaim) -> Place {
         let mut marks = self.lock();
         let place = marks.free.pop().unwrap_or_else(|| {
             marks.used += 1;
             marks.used - 1
         });
         marks.mark(place, &mark(claim));
-        Running { place, of: self.clone() }
+        Place { place, of: self.clone() }
     }
 
     /// Removes all marks, and writes no more marks. The server calls `forget` when the operator ends the process, so
@@ -133,15 +136,34 @@ impl Marks {
     }
 }
 
-/// A run that [`Begun::begin`] recorded and that has not ended. When this value is dropped, the mark of the run is
-/// removed from the file.
+/// A run that is recorded as begun, and that has not ended. When this value is dropped, the run has ended.
 #[derive(Debug)]
-pub struct Running {
+#[expect(dead_code, reason = "the value is only kept and dropped")]
+pub struct Running(Of);
+
+#[derive(Debug)]
+enum Of {
+    #[expect(dead_code, reason = "the value is only kept and dropped")]
+    File(Place),
+    Rows(Arc<BegunRows>, RequestClaim),
+}
+
+/// The place of a mark in the file. When this value is dropped, the mark is removed from the file.
+#[derive(Debug)]
+struct Place {
     place: u64,
     of: Arc<Begun>,
 }
 
-impl Drop for Running {
+impl Drop for Of {
+    fn drop(&mut self) {
+        if let Self::Rows(rows, claim) = self {
+            rows.end(claim);
+        }
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
         let mut marks = self.of.lock();
         // The mark is removed although the outcome of the run may not be committed yet: the run has ended, so it cannot

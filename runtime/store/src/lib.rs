@@ -89,7 +89,7 @@ pub use self::audit::{AuditRecord, NewAudit};
 use self::backend::{Opened, Reader};
 pub use self::backlog::OwnerLimits;
 use self::backlog::{Backlog, Limits};
-use self::begun::{Begun, Running};
+use self::begun::{Record, Running};
 pub use self::checkpoint::Saved;
 use self::clock::StoreClock;
 use self::counters::Counters;
@@ -145,7 +145,7 @@ struct Inner {
     is_shared: bool,
     /// The record of the runs that have begun. `None`: the rows are lost when the process ends, so no later process
     /// would read the record.
-    begun: Option<Arc<Begun>>,
+    begun: Option<Record>,
 }
 
 impl Drop for Inner {

@@ -48,10 +48,13 @@ use self::start::{START, Start};
 pub(super) use self::statement::seen;
 use self::statement::{query, query_scalar};
 use crate::backend::{Applied, Backend, Cause, Failure};
+use crate::begun::BegunRows;
 use crate::clock::Now;
 use crate::operation::Outgoing;
 use crate::ops::{Kind, Op, Reply};
+use crate::record::RequestClaim;
 use crate::share::Turns;
+use crate::sql::states::sql;
 
 /// The longest time that one batch takes. Each statement has a shorter limit on the server, so the server answers before
 /// this time is over, unless the network is interrupted.
@@ -69,6 +72,7 @@ struct Postgres {
     turns: Turns,
     /// What this process has seen of the other nodes.
     others: Others,
+    begun: Arc<BegunRows>,
     bell: Bell,
     /// The locks of this node. They are the last field, so that they are released last.
     membership: Membership,
@@ -119,14 +123,19 @@ impl Postgres {
         let mut session = self.session().await?;
         // After this line, `self.session` is empty until the state of the transaction is known. Then the connection is
         // stored in `self.session` again.
+        let begun = self.begun.take();
         let written = match within(BATCH, begin(&mut session.conn, &self.start, now)).await {
-            Ok(true) => within(BATCH, self.write(&mut session.conn, ops, now)).await,
+            Ok(true) => within(BATCH, self.write(&mut session.conn, ops, &begun, now)).await,
             Ok(false) => return Err(Failure::Lost(Arc::new(TakenOver))),
             Err(error) => {
+                self.begun.put_back(begun);
                 self.discard(session);
                 return Err(transient(error));
             }
         };
+        if written.is_err() {
+            self.begun.put_back(begun);
+        }
         match written {
             Ok(replies) => match within(BATCH, sqlx::raw_sql("COMMIT").execute(&mut session.conn)).await {
                 Ok(_) => {
@@ -186,7 +195,14 @@ impl Postgres {
     }
 
     /// Applies the operations in the transaction that is open on this connection.
-    async fn write(&mut self, conn: &mut PgConnection, ops: &[Op], now: Now) -> Result<Vec<Reply>, sqlx::Error> {
+    async fn write(
+        &mut self,
+        conn: &mut PgConnection,
+        ops: &[Op],
+        begun: &[RequestClaim],
+        now: Now,
+    ) -> Result<Vec<Reply>, sqlx::Error> {
+        mark_begun(conn, begun).await?;
         let mut batch = Batch {
             conn,
             start: &self.start,
@@ -258,6 +274,20 @@ async fn begin(conn: &mut PgConnection, start: &Start, now: Now) -> Result<bool,
     Ok(count.execute(conn).await?.rows_affected() == 1)
 }
 
+/// Marks the rows of runs that have begun, so that whoever takes over from this node knows them.
+async fn mark_begun(conn: &mut PgConnection, claims: &[RequestClaim]) -> Result<(), sqlx::Error> {
+    if claims.is_empty() {
+        return Ok(());
+    }
+    let (ids, epochs): (Vec<&str>, Vec<i64>) =
+        claims.iter().map(|claim| (claim.id.as_str(), i64::from(claim.epoch))).unzip();
+    let sql = sql!(
+        "UPDATE request AS r SET begun = r.epoch FROM unnest($1::text[], $2::bigint[]) AS i (id, epoch) \
+         WHERE r.id = i.id AND r.epoch = i.epoch AND r.state = {running}"
+    );
+    query(sql).bind(ids).bind(epochs).execute(conn).await.map(drop)
+}
+
 impl Backend for Postgres {
     fn apply(&mut self, ops: Vec<Op>, now: Now) -> BoxFuture<'_, Applied> {
         async move {
@@ -291,11 +321,14 @@ impl Backend for Postgres {
     fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
         async move {
             self.pool.close().await;
-            let Self { session, membership, start, .. } = *self;
+            let Self { session, membership, start, begun, .. } = *self;
             if let Some(mut session) = session {
                 // The other nodes take over at once what is left.
-                let sql = "UPDATE node SET is_over = true WHERE seq = $1";
-                let left = query(sql).bind(start.node).execute(&mut session.conn);
+                let left = async {
+                    mark_begun(&mut session.conn, &begun.take()).await?;
+                    let sql = "UPDATE node SET is_over = true WHERE seq = $1";
+                    query(sql).bind(start.node).execute(&mut session.conn).await
+                };
                 if let Err(error) = within(Duration::from_secs(5), left).await {
                     tracing::debug!(%error, "the row of this node could not be marked as over");
                 }

@@ -29,7 +29,7 @@ const SETTINGS: &str = "
     SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;
     SET tcp_user_timeout = '25s'; SET idle_session_timeout = 0; SET idle_in_transaction_session_timeout = '20s';
     SET statement_timeout = '60s'; SET lock_timeout = '30s'; SET transaction_isolation = 'read committed';
-    SET plan_cache_mode = force_custom_plan; SET enable_seqscan = off; SET jit = off;
+    SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off;
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
 ";
 

@@ -14,6 +14,7 @@ use super::statement::query;
 use super::{Postgres, read};
 use crate::backend::{Left, Opened, Peers};
 use crate::backoff::Backoff;
+use crate::begun::Record;
 use crate::error::OpenError;
 use crate::options::DatabaseUrl;
 use crate::share::Turns;
@@ -49,8 +50,8 @@ pub(crate) async fn open(url: &DatabaseUrl, node: NodeId, clock: &Clock) -> Resu
     };
     let reader = Arc::new(read::Rows::new(backend.pool.clone(), backend.start.node));
     let peers = Some(Peers { lease: members::LEASE, heard: backend.bell.heard(), bell: backend.bell.run() });
-    // It is not recorded which runs have begun: see `recover`.
-    Ok(Opened { backend: Box::new(backend), reader, left, begun: None, peers })
+    let begun = Some(Record::Rows(backend.begun.clone()));
+    Ok(Opened { backend: Box::new(backend), reader, left, begun, peers })
 }
 
 /// The reason why the start has failed.
@@ -108,7 +109,8 @@ pub(super) async fn start(url: &DatabaseUrl, node: NodeId, clock: &Clock) -> Res
     let others = Others::new(connector.schema());
     let session = Some(Session { conn, process });
     let turns = Turns::default();
-    let backend = Postgres { connector, session, before: None, pool, start, turns, others, bell, membership };
+    let begun = Arc::default();
+    let backend = Postgres { connector, session, before: None, pool, start, turns, others, begun, bell, membership };
     Ok((backend, left))
 }
 

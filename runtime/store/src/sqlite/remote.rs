@@ -15,6 +15,7 @@ use super::readers::Readers;
 use super::thread::OnThread;
 use super::{Sqlite, read, start};
 use crate::backend::{Applied, Backend, Cause, Failure, Opened};
+use crate::begun::Record;
 use crate::clock::Now;
 use crate::error::OpenError;
 use crate::ops::Op;
@@ -60,7 +61,7 @@ async fn open_with(connector: Connector, node: NodeId, clock: &Clock) -> Result<
         backend: Box::new(Remote { sqlite, readers, untidy: false }),
         reader,
         left,
-        begun: Some(begun),
+        begun: Some(Record::File(begun)),
         peers: None,
     })
 }

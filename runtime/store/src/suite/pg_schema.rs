@@ -35,7 +35,7 @@ async fn a_key_of_version_1_still_makes_one_request() {
     store.close().await;
     let as_version_1 = "DROP TABLE checkpoint; \
                         ALTER TABLE node DROP COLUMN seen, DROP COLUMN is_empty, DROP COLUMN name, DROP COLUMN version; \
-                        DROP INDEX node_living; \
+                        ALTER TABLE request DROP COLUMN begun; DROP INDEX node_living; \
                         ALTER TABLE request DROP COLUMN idempotency, ADD COLUMN key text, ADD COLUMN digest bytea, \
                             ADD CHECK ((key IS NULL) = (digest IS NULL)); \
                         CREATE UNIQUE INDEX request_key ON request (owner, route, key) WHERE key IS NOT NULL; \

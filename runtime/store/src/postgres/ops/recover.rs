@@ -37,48 +37,66 @@ impl Apply for Recover {
     }
 }
 
-/// Requests that earlier processes had claimed: the numbers of their rows.
+/// The numbers of rows of requests that nodes had claimed which are over. One list for those that have one more crash
+/// now, and one for the others.
 #[derive(Default)]
-struct Orphans {
-    requeued: Vec<i64>,
-    /// The requests that are not run again, because they had too many crashes or were cancelled.
-    lost: Vec<i64>,
+struct Rows {
+    crashed: Vec<i64>,
+    others: Vec<i64>,
 }
 
-/// Finds the requests that these nodes had claimed. The nodes are over, so they cannot use their claims any more. It is
-/// not known which of their runs had begun, so each claim counts as a crash.
+/// Requests that nodes had claimed which are over.
+#[derive(Default)]
+struct Orphans {
+    requeued: Rows,
+    /// The requests that are not run again, because they had too many crashes or were cancelled.
+    lost: Rows,
+}
+
+/// A mark is written with the next transaction after a run begins, so a run can end its process before its mark is
+/// written. Therefore each claim with such a number counts as a crash in any case. So a request whose runs end their
+/// process at once is not run for ever, and a request that only waited is hardly ever counted.
+const COUNTS: i64 = 3;
+
+/// Finds the requests that these nodes had claimed. The nodes are over, so they cannot use their claims any more. A
+/// crash counts against those whose runs had begun.
 async fn orphans(batch: &mut Batch<'_>, nodes: &[i64], max_crashes: u32) -> Result<Orphans, sqlx::Error> {
-    let sql = sql!("SELECT seq, crashes, cancel FROM request WHERE state = {running} AND node = ANY($1)");
+    let sql = sql!(
+        "SELECT seq, crashes, cancel, coalesce(begun = epoch, false) OR epoch % $2 = 0 FROM request \
+         WHERE state = {running} AND node = ANY($1)"
+    );
     let mut orphans = Orphans::default();
-    for row in query(sql).bind(nodes).fetch_all(&mut *batch.conn).await? {
-        let is_lost = row.try_get(2)? || small(&row, 1)?.saturating_add(1) >= max_crashes;
-        let rows = if is_lost { &mut orphans.lost } else { &mut orphans.requeued };
-        rows.push(row.try_get(0)?);
+    for row in query(sql).bind(nodes).bind(COUNTS).fetch_all(&mut *batch.conn).await? {
+        let has_crashed: bool = row.try_get(3)?;
+        let crashes = small(&row, 1)?.saturating_add(u32::from(has_crashed));
+        let is_lost = row.try_get(2)? || crashes >= max_crashes;
+        let Rows { crashed, others } = if is_lost { &mut orphans.lost } else { &mut orphans.requeued };
+        if has_crashed { crashed } else { others }.push(row.try_get(0)?);
     }
     Ok(orphans)
 }
 
-async fn requeue(batch: &mut Batch<'_>, rows: Vec<i64>) -> Result<u64, sqlx::Error> {
+async fn requeue(batch: &mut Batch<'_>, Rows { crashed, others }: Rows) -> Result<u64, sqlx::Error> {
     let sql = sql!(
         "WITH w AS (INSERT INTO run (request, epoch, started, ended, how) \
-             SELECT seq, epoch, coalesce(started, created), $2, $3 FROM request WHERE seq = ANY($1) \
+             SELECT seq, epoch, coalesce(started, created), $3, $4 FROM request WHERE seq = ANY($1) \
              ON CONFLICT DO NOTHING) \
-         UPDATE request SET state = {queued}, node = NULL, started = NULL, due = $4, crashes = crashes + 1 \
-         WHERE seq = ANY($1)"
+         UPDATE request SET state = {queued}, node = NULL, started = NULL, due = $5, \
+             crashes = crashes + (seq = ANY($1))::integer WHERE seq = ANY($1 || $2)"
     );
-    let requeue = query(sql).bind(rows).bind(batch.now.wall.micros()).bind(RunEnd::Lost.as_str());
+    let requeue = query(sql).bind(crashed).bind(others).bind(batch.now.wall.micros()).bind(RunEnd::Lost.as_str());
     Ok(requeue.bind(batch.now.due.micros()).execute(&mut *batch.conn).await?.rows_affected())
 }
 
 /// Claims these requests for this process, so that this process can settle the requests.
-async fn take_over(batch: &mut Batch<'_>, rows: Vec<i64>) -> Result<Vec<ClaimedRequest>, sqlx::Error> {
+async fn take_over(batch: &mut Batch<'_>, Rows { crashed, others }: Rows) -> Result<Vec<ClaimedRequest>, sqlx::Error> {
     let sql = sql!(
-        "UPDATE request AS r SET epoch = r.epoch + 1, node = $2, crashes = r.crashes + 1 \
+        "UPDATE request AS r SET epoch = r.epoch + 1, node = $3, crashes = r.crashes + (r.seq = ANY($1))::integer \
          FROM request_body AS b LEFT JOIN registration AS g ON g.seq = b.seq \
-         WHERE r.seq = ANY($1) AND b.seq = r.seq RETURNING ",
+         WHERE r.seq = ANY($1 || $2) AND b.seq = r.seq RETURNING ",
         CLAIMED!("false")
     );
-    claimed(query(sql).bind(rows).bind(batch.start.node).fetch_all(&mut *batch.conn).await?)
+    claimed(query(sql).bind(crashed).bind(others).bind(batch.start.node).fetch_all(&mut *batch.conn).await?)
 }
 
 /// Makes all reports pending again that these nodes were delivering. Adds an attempt with an unknown outcome to each of

@@ -138,6 +138,8 @@ CREATE TABLE checkpoint (request bigint PRIMARY KEY, value bytea NOT NULL);
 const NODES: &str = "
 ALTER TABLE node ADD COLUMN seen bigint, ADD COLUMN is_empty boolean NOT NULL DEFAULT false,
     ADD COLUMN name text NOT NULL DEFAULT '', ADD COLUMN version text NOT NULL DEFAULT '';
+-- The epoch of the claim whose run has begun.
+ALTER TABLE request ADD COLUMN begun bigint;
 CREATE INDEX node_living ON node (seq) WHERE NOT is_over;
 CREATE INDEX node_left ON node (seq) WHERE is_over AND NOT is_empty;
 ";
