@@ -8,14 +8,17 @@ mod node;
 mod open_files;
 mod reload;
 mod route_limits;
+mod run_once;
 mod start_log;
 
 use std::fmt::Display;
 use std::panic::Location;
 use std::sync::Arc;
 
+pub(crate) use self::delivery_options::delivery_options;
 pub(crate) use self::node::Node;
 pub(crate) use self::reload::Reread;
+pub(crate) use self::run_once::{Ran, run_once};
 #[cfg(feature = "schemars")]
 use crate::handler::Described;
 use crate::handler::{Handler, RouteError, Routes, Shared, States, Unbound};

@@ -1,33 +1,43 @@
 //! The command line of a workload server.
 
+mod bench;
 mod check;
 mod deliveries;
 mod endpoints;
+pub(crate) mod exit;
 mod listen;
 mod nodes;
 mod offline_store;
 mod print;
 mod remote;
 mod requests;
+mod run;
 mod secret;
+mod secret_file;
 mod serve;
+mod shell;
 mod tokens;
+mod trigger;
 
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+pub(crate) use self::bench::Bench;
 pub(crate) use self::check::check;
 pub(crate) use self::deliveries::Deliveries;
 pub(crate) use self::endpoints::Endpoints;
 pub(crate) use self::listen::Listen;
 pub(crate) use self::nodes::Nodes;
-pub(crate) use self::print::{print, print_error, print_note};
+pub(crate) use self::print::{print, print_error, print_note, print_result};
 pub(crate) use self::requests::Requests;
+pub(crate) use self::run::RunRoute;
 use self::secret::Secret;
 pub(crate) use self::serve::Ready;
+use self::shell::{Completions, ManPage};
 pub(crate) use self::tokens::Tokens;
+pub(crate) use self::trigger::Trigger;
 use crate::settings::Sources;
 
 /// The address at which the inspector listens if `--inspect` has no value.
@@ -52,6 +62,10 @@ pub(crate) enum AnyCommand {
     Secret(Secret),
     /// Receive webhooks on this machine, and show them in the terminal and on a page
     Listen(Listen),
+    /// Print what makes a shell complete the commands of this program
+    Completions(Completions),
+    /// Print the man page of this program
+    Man(ManPage),
 }
 
 /// The commands that read settings.
@@ -77,6 +91,12 @@ pub(crate) enum Command {
     /// List, show and cancel requests, and run failed ones again; needs a running server
     #[command(subcommand)]
     Requests(Requests),
+    /// Run a handler once, without a server, and print its result and the reports that would be sent
+    Run(RunRoute),
+    /// Send sample reports to a URL, as the server would send them
+    Trigger(Trigger),
+    /// Put a load on a running server, and print how long its requests take
+    Bench(Bench),
 }
 
 /// The arguments of `serve`.
@@ -105,10 +125,28 @@ impl Arguments {
     /// Parses the command line. For `--help`, for `--version` and for a mistake in the command line, returns an error
     /// that contains the text to print and the exit code.
     pub(crate) fn parse(name: &'static str, version: &'static str) -> Result<AnyCommand, clap::Error> {
-        let matches = Self::command().name(name).version(version).about(ABOUT).after_help(AFTER).try_get_matches()?;
+        let matches = Self::described(name, version).try_get_matches()?;
         let arguments = Self::from_arg_matches(&matches)?;
         arguments.check().map_err(|error| error.format(&mut Self::command().name(name)))?;
         Ok(arguments.command.unwrap_or(AnyCommand::Settings(Command::Serve(arguments.serve))))
+    }
+
+    /// Returns the command line of a program with this name.
+    fn described(name: &'static str, version: &'static str) -> clap::Command {
+        Self::command().name(name).version(version).about(ABOUT).after_help(format!("{AFTER}\n\n{}", exit::text()))
+    }
+
+    /// Returns the script or the page that a command about the program itself prints. `None`: it is another command.
+    pub(crate) fn about_itself(
+        command: &AnyCommand,
+        name: &'static str,
+        version: &'static str,
+    ) -> Option<Result<String, String>> {
+        match command {
+            AnyCommand::Completions(completions) => Some(Ok(completions.script(Self::described(name, version), name))),
+            AnyCommand::Man(man) => Some(man.pages(Self::described(name, version))),
+            AnyCommand::Settings(_) | AnyCommand::Secret(_) | AnyCommand::Listen(_) => None,
+        }
     }
 
     /// Returns an error if `--listen` or `--inspect` comes before a command on the command line, because the flag would
@@ -132,7 +170,7 @@ const AFTER: &str =
 impl Command {
     /// Whether the command reads the values of the table `[config]` into the user's settings type.
     pub(crate) fn reads_config(&self) -> bool {
-        matches!(self, Self::Serve(_) | Self::Check(_) | Self::Openapi(_))
+        matches!(self, Self::Serve(_) | Self::Check(_) | Self::Openapi(_) | Self::Run(_))
     }
 
     /// Returns the sources from which this command reads the settings.
@@ -145,6 +183,9 @@ impl Command {
             Self::Tokens(tokens) => (tokens.common(), None),
             Self::Requests(requests) => (requests.common(), None),
             Self::Nodes(nodes) => (nodes.common(), None),
+            Self::Run(run) => (&run.common, None),
+            Self::Trigger(trigger) => (&trigger.common, None),
+            Self::Bench(bench) => (&bench.common, None),
         };
         let flags = listen.map(|text| ("server.listen".to_owned(), text, "--listen".to_owned()));
         Sources::from_process(program, common.config.clone(), flags.into_iter().collect())

@@ -26,6 +26,8 @@ mod raw_answer;
 mod scheduler;
 mod shortage;
 mod tls;
+#[cfg(feature = "server")]
+mod trial;
 mod work;
 
 use std::collections::HashMap;
@@ -48,6 +50,8 @@ use self::dispatch::Dispatcher;
 pub(crate) use self::exchange::{ExchangeError, connector, exchange, host};
 pub(crate) use self::lookup::{Lookup, System};
 use self::scheduler::Scheduler;
+#[cfg(feature = "server")]
+pub(crate) use self::trial::Trial;
 use self::work::Work;
 use crate::policy::destination::Destinations;
 use crate::policy::guard::{Guard, Nat64};

@@ -1,5 +1,6 @@
 //! The code that `#[postback::main]` calls: it runs a program from the command line to the exit code.
 
+mod commands;
 mod inspected;
 mod listen;
 mod signals;
@@ -11,13 +12,14 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
 
+use self::commands::told;
 use self::inspected::set_webhook;
 use self::signals::{Asked, Signals};
 use self::threads::{CONTROL_THREADS, handler_runtime, thread_failure};
 use crate::api::Served;
 use crate::app::{App, IntoApp, Node, Reread};
 use crate::background::Background;
-use crate::cli::{self, AnyCommand, Arguments, Command, Ready, print, print_error};
+use crate::cli::{self, AnyCommand, Arguments, Command, Ready, exit, print, print_error};
 use crate::handler::Routes;
 use crate::inspector::Inspector;
 use crate::settings::{self, ConfigTable, Settings, WEBHOOK_URL};
@@ -79,11 +81,7 @@ impl Program {
 /// This function sets the panic hook, so that panics are logged. If you want another panic hook, set this hook in
 /// `build`.
 ///
-/// The exit code is:
-/// - 0 after a stop that a signal asked for,
-/// - 2 for a mistake in the command line, the settings or the routes,
-/// - 1 if the server cannot start or cannot continue for another reason,
-/// - 130 if a second signal ended the stop.
+/// The guide about [the commands](crate::guide::commands) lists the exit codes.
 pub fn run<S, F, R>(program: Program, build: F) -> ExitCode
 where
     S: DeserializeOwned + Send + Sync + 'static,
@@ -107,7 +105,7 @@ struct Failure {
 
 impl Failure {
     fn usage(text: &dyn std::fmt::Display) -> Self {
-        Self { text: text.to_string(), code: 2 }
+        Self { text: text.to_string(), code: exit::MISTAKE }
     }
 
     fn start(error: &dyn std::error::Error) -> Self {
@@ -115,7 +113,7 @@ impl Failure {
     }
 
     fn other(text: String) -> Self {
-        Self { text, code: 1 }
+        Self { text, code: exit::FAILED }
     }
 }
 
@@ -126,11 +124,7 @@ where
     R: IntoApp<Settings = S>,
 {
     let command = match Arguments::parse(program.name, program.version) {
-        Ok(AnyCommand::Settings(command)) => command,
-        Ok(AnyCommand::Secret(secret)) => {
-            return secret.run().map(|()| ExitCode::SUCCESS).map_err(Failure::other);
-        }
-        Ok(AnyCommand::Listen(command)) => return listen::listen(&command),
+        Ok(command) => command,
         Err(error) => {
             // clap also returns an error for `--help` and `--version`. The method `print` prints the help or the
             // version to standard output, and messages about mistakes to standard error.
@@ -138,40 +132,23 @@ where
             return Ok(u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from));
         }
     };
+    if let Some(text) = Arguments::about_itself(&command, program.name, program.version) {
+        return told(&text.map_err(Failure::other)?);
+    }
+    let command = match command {
+        AnyCommand::Settings(command) => command,
+        AnyCommand::Secret(secret) => return told(&secret.run().map_err(Failure::other)?),
+        AnyCommand::Listen(command) => return listen::listen(&command),
+        AnyCommand::Completions(_) | AnyCommand::Man(_) => return Ok(ExitCode::SUCCESS),
+    };
     let settings = load_settings::<S>(program, &command)?;
     let control = Background::start("postback-control", CONTROL_THREADS).map_err(thread_failure)?;
     let handlers = handler_runtime(settings.worker.threads.or(program.worker_threads)).map_err(thread_failure)?;
+    let runtimes = (&*control, &*handlers);
     match command {
-        Command::Check(_) => {
-            let routes = routes(&settings, build, &handlers)?;
-            print(&cli::check(&settings, &routes).map_err(|text| Failure::usage(&text))?);
-        }
-        Command::Openapi(_) => {
-            let routes = routes(&settings, build, &handlers)?;
-            print(Served::new(program.name, program.version, routes).document.text());
-        }
-        Command::Endpoints(command) => {
-            let run = command.run(settings.store.clone(), settings.delivery.ca_file.as_deref());
-            print(&control.block_on(run).map_err(Failure::other)?);
-        }
-        Command::Deliveries(command) => {
-            let run = command.run(settings.store.clone(), settings.delivery.ca_file.as_deref());
-            print(&control.block_on(run).map_err(Failure::other)?);
-        }
-        Command::Requests(command) => {
-            let run = command.run(&settings.store, settings.delivery.ca_file.as_deref());
-            print(&control.block_on(run).map_err(Failure::other)?);
-        }
-        Command::Nodes(command) => {
-            let run = command.run(&settings.store, settings.delivery.ca_file.as_deref());
-            print(&control.block_on(run).map_err(Failure::other)?);
-        }
-        Command::Tokens(tokens) => {
-            print(&control.block_on(tokens.run(&settings)).map_err(Failure::other)?);
-        }
-        Command::Serve(command) => return serve(program, &command, settings, build, &control, &handlers),
+        Command::Serve(command) => serve(program, &command, settings, build, runtimes.0, runtimes.1),
+        command => commands::run(command, program, &settings, build, runtimes),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Reads the settings, and starts the log. After this call, panics are logged, too.
@@ -239,7 +216,7 @@ where
     let app: App<S> = handlers
         .block_on(build(config))
         .into_app()
-        .map_err(|text| Failure { text: format!("the app cannot be built: {text}"), code: 1 })?;
+        .map_err(|text| Failure { text: format!("the app cannot be built: {text}"), code: exit::FAILED })?;
     let routes = app.into_routes().map_err(|error| Failure::usage(&error))?;
     settings.limit(&routes).map_err(|errors| Failure::usage(&errors))?;
     Ok(routes)
@@ -345,7 +322,7 @@ async fn stop(node: Node, inspection: &Shutdown, broken: bool, signals: &mut Sig
         second = signals.stop() => {
             ended_by_operator();
             tracing::warn!("{second}: ended at once; the next start continues requests and reports that are not over");
-            ExitCode::from(130)
+            ExitCode::from(exit::SECOND_SIGNAL)
         }
         () = stopped => {
             inspection.stop();

@@ -204,7 +204,7 @@ pub mod __private;
 mod background;
 mod panics;
 
-/// Guides, one for each kind of reader: operators, those who watch a server, callers of the API and its errors, receivers, authors of handlers,
+/// Guides, one for each kind of reader: operators, those who watch a server or use its commands, callers of the API and its errors, receivers, authors of handlers,
 /// and those who try out their set-up.
 pub mod guide {
     // The guide `handlers` has links to items that exist only if these features are on.
@@ -214,6 +214,9 @@ pub mod guide {
 
     #[doc = include_str!("../docs/guide/operator.md")]
     pub mod operator {}
+
+    #[doc = include_str!("../docs/guide/commands.md")]
+    pub mod commands {}
 
     #[doc = include_str!("../docs/guide/watching.md")]
     pub mod watching {}

@@ -9,6 +9,7 @@ mod bad_start;
 mod bounds;
 mod brought;
 mod cancel;
+mod commands;
 mod compressed;
 mod connections;
 mod crash;

@@ -61,8 +61,8 @@ fn a_secret_that_cannot_be_written_is_a_failure() {
     let folder = tempfile::tempdir().unwrap();
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     let output = run_in(folder.path(), &["secret", "new"], "", full.into());
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(text(&output.stderr).contains("cannot write to standard output"), "{output:?}");
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert!(text(&output.stderr).contains("standard output cannot be written"), "{output:?}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use postback_wire::webhook::{Webhook, origin_of};
 
 /// Converts the settings to the options of the delivery. `nodes` is the number of nodes that share the limits of an
 /// origin: a receiver must not get more attempts at the same time because there are more nodes.
-pub(super) fn delivery_options(settings: &Settings, nodes: usize) -> delivery::Options {
+pub(crate) fn delivery_options(settings: &Settings, nodes: usize) -> delivery::Options {
     let share = |limit: usize| limit.div_ceil(nodes.max(1));
     let delivery = &settings.delivery;
     if let Some(Err(error)) = settings.config.webhook_url().map(Webhook::new) {

@@ -8,7 +8,7 @@ use clap::Subcommand;
 
 use super::offline_store::{BY, CommandResult, with_store};
 use super::print;
-use super::remote::{ListArguments, Remote, json, listed, said};
+use super::remote::{Done, ListArguments, Remote, each, finished, json, listed, said};
 use super::requests::shown_text;
 use crate::admin::audit;
 use crate::admin::client::Client;
@@ -55,6 +55,9 @@ pub(crate) enum Deliveries {
         all: bool,
         #[command(flatten)]
         filter: Filter,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         remote: Remote,
     },
@@ -127,52 +130,33 @@ impl Deliveries {
                     Err(error) => Err(said(&error)),
                 }
             }
-            Self::Replay { ids, all, filter, .. } => {
+            Self::Replay { ids, all, filter, json, .. } => {
                 if *all {
-                    return replay_all(&client()?, filter).await;
+                    return replay_all(&client()?, filter, *json).await;
                 }
                 if ids.is_empty() || !filter.is_empty() {
                     return Err("name the ids of deliveries, or use --all with at least one filter".to_owned());
                 }
                 match self.remote().find(&options.place, ca_file)? {
-                    Some(client) => each(ids, async |id| replay_live(&client, id).await).await,
-                    None => with_store(options, async |store| replay_each(store, ids).await).await,
+                    Some(client) => each(ids, *json, async |id| replay_live(&client, id).await).await,
+                    None => with_store(options, async |store| replay_each(store, ids, *json).await).await,
                 }
             }
         }
     }
 }
 
-/// Runs a change for each id. All ids are tried, and the command fails if one of them fails.
-async fn each(ids: &[String], change: impl AsyncFn(&str) -> Result<String, String>) -> Result<String, String> {
-    let (mut done, mut failed) = (String::new(), Vec::new());
-    for id in ids {
-        match change(id).await {
-            Ok(text) => done.push_str(&text),
-            Err(why) => failed.push(why),
-        }
-    }
-    finished(done, &failed)
-}
-
-/// Returns what was done. If something has failed, prints what was done, and returns what has failed.
-fn finished(done: String, failed: &[String]) -> Result<String, String> {
-    if failed.is_empty() {
-        return Ok(done);
-    }
-    print(&done);
-    Err(failed.join("\n"))
-}
-
-async fn replay_live(client: &Client, id: &str) -> Result<String, String> {
+async fn replay_live(client: &Client, id: &str) -> Result<Done, String> {
     let Ok(delivery) = id.parse::<ReportId>() else {
         let why = format!("`{}` is not the id of a delivery, which is a UUID", Escaped(id));
         return Err(not_a_delivery(client, id, why).await);
     };
     match client.post(&format!("/deliveries/{delivery}/replay"), &serde_json::json!({})).await {
-        Ok(Answer { id: copy, url, held, .. }) => {
-            let when = if held { " once it is enabled again (`endpoints enable`)" } else { "" };
-            Ok(format!("{id} is sent to {} again{when}, as delivery {}\n", Escaped(&url), Escaped(&copy)))
+        Ok(answer) => {
+            let Answer { id: copy, url, held, .. } = &answer;
+            let when = if *held { " once it is enabled again (`endpoints enable`)" } else { "" };
+            let text = format!("{id} is sent to {} again{when}, as delivery {}\n", Escaped(url), Escaped(copy));
+            Ok(Done::new(text, &answer))
         }
         Err(error) if error.is_not_found() => Err(not_a_delivery(client, id, said(&error)).await),
         Err(error) => Err(said(&error)),
@@ -197,7 +181,7 @@ async fn not_a_delivery(client: &Client, id: &str, why: String) -> String {
 }
 
 /// Replays all deliveries that the filter selects, and shows the progress.
-async fn replay_all(client: &Client, filter: &Filter) -> Result<String, String> {
+async fn replay_all(client: &Client, filter: &Filter, as_json: bool) -> Result<String, String> {
     if filter.is_empty() {
         return Err("--all needs at least one of --status, --to, --subject, --since and --until".to_owned());
     }
@@ -216,11 +200,12 @@ async fn replay_all(client: &Client, filter: &Filter) -> Result<String, String> 
         tokio::time::sleep(LOOK).await;
         replay = client.get(&format!("/replays/{}", replay.id)).await.map_err(|error| said(&error))?;
         let examined = replay.replayed + replay.skipped;
-        if examined >= told + 1_000 {
+        if examined >= told + 1_000 && !as_json {
             told = examined;
             print(&format!("{} are sent again, {} are not\n", replay.replayed, replay.skipped));
         }
     }
+    let as_text = if as_json { Some(json(&replay)?) } else { None };
     let Replay { state, replayed, skipped, error, .. } = replay;
     let skipped = match skipped {
         0 => String::new(),
@@ -228,7 +213,7 @@ async fn replay_all(client: &Client, filter: &Filter) -> Result<String, String> 
     };
     let text = format!("{replayed} deliveries are sent again{skipped}\n");
     match state.as_str() {
-        "done" => Ok(text),
+        "done" => Ok(as_text.unwrap_or(text)),
         "stopped" => Err(format!("the replay was stopped: {}", text.trim_end())),
         _ => Err(format!("the replay has failed ({}): {}", Escaped(&error.unwrap_or_default()), text.trim_end())),
     }
@@ -284,18 +269,18 @@ fn detail(shown: &DeliveryDetail) -> String {
 }
 
 /// Replays deliveries of a stopped server.
-async fn replay_each(store: &Store, ids: &[String]) -> CommandResult {
-    let (mut done, mut failed) = (String::new(), Vec::new());
+async fn replay_each(store: &Store, ids: &[String], as_json: bool) -> CommandResult {
+    let (mut done, mut failed) = (Vec::new(), Vec::new());
     for id in ids {
         match replay(store, id).await? {
-            Ok(text) => done.push_str(&text),
+            Ok(one) => done.push(one),
             Err(why) => failed.push(why),
         }
     }
-    Ok(finished(done, &failed))
+    Ok(finished(&done, &failed, as_json))
 }
 
-async fn replay(store: &Store, id: &str) -> CommandResult {
+async fn replay(store: &Store, id: &str) -> CommandResult<Done> {
     let Ok(delivery) = id.parse::<ReportId>() else { return Ok(Err(of_request(store, id).await?)) };
     Ok(match store.replay(delivery).await? {
         Replayed::As { delivery, url } => {
@@ -303,7 +288,9 @@ async fn replay(store: &Store, id: &str) -> CommandResult {
             let disabled = store.is_disabled(&url);
             let url = shown(&url);
             let when = if disabled { "once it is enabled again (`endpoints enable`)" } else { "at the next start" };
-            Ok(format!("{id} will be sent to {url} again {when}, as delivery {delivery}\n"))
+            let text = format!("{id} will be sent to {url} again {when}, as delivery {delivery}\n");
+            let answer = Answer { id: delivery.to_string(), replay_of: id.to_owned(), url, held: disabled };
+            Ok(Done::new(text, &answer))
         }
         Replayed::NotOver => Err(format!("delivery {id} is not over: the next start continues it")),
         Replayed::Waiting { delivery } => Err(format!(

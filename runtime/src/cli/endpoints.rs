@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::Subcommand;
 
 use super::offline_store::{BY, CommandResult, with_store};
-use super::remote::{Remote, json, listed, said};
+use super::remote::{Done, Remote, finished, json, listed, said};
 use crate::admin::audit;
 use crate::admin::client::Client;
 use crate::admin::model::{AllEnabled, DisabledName, Enabled, Endpoint, Name};
@@ -31,6 +31,9 @@ pub(crate) enum Endpoints {
         /// The URL, in full or as `list` shows it; `list` leaves out parts that may be secret
         #[arg(value_name = "ENDPOINT")]
         endpoint: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         remote: Remote,
     },
@@ -42,6 +45,9 @@ pub(crate) enum Endpoints {
         /// Why it is disabled
         #[arg(long)]
         reason: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         remote: Remote,
     },
@@ -68,7 +74,9 @@ impl Endpoints {
             Self::List { json, .. } => {
                 with_store(options, async |store| Ok(shown_list(&offline(store).await?, *json))).await
             }
-            Self::Enable { endpoint, .. } => with_store(options, async |store| enable(store, endpoint).await).await,
+            Self::Enable { endpoint, json, .. } => {
+                with_store(options, async |store| enable(store, endpoint, *json).await).await
+            }
         }
     }
 
@@ -78,20 +86,23 @@ impl Endpoints {
                 let list = listed(client, "/endpoints", &[], usize::MAX).await.map_err(|error| said(&error))?;
                 shown_list(&list, *json)
             }
-            Self::Enable { endpoint, .. } => {
+            Self::Enable { endpoint, json, .. } => {
                 let (path, name) = named(endpoint, None, "enable");
                 let answer: Result<AllEnabled, _> = client.post(path, &name).await;
                 match answer {
-                    Ok(all) => Ok(all.enabled.iter().map(|Enabled { url, reports }| enabled(url, *reports)).collect()),
+                    Ok(all) => finished(&all.enabled.iter().map(enabled).collect::<Vec<_>>(), &[], *json),
                     Err(error) if error.is_not_found() => Err(not_disabled(endpoint)),
-                    Err(error) => Err(Escaped(&error.to_string()).to_string()),
+                    Err(error) => Err(said(&error)),
                 }
             }
-            Self::Disable { endpoint, reason, .. } => {
+            Self::Disable { endpoint, reason, json: as_json, .. } => {
                 let (path, name) = named(endpoint, reason.clone(), "disable");
                 let answer: Result<DisabledName, _> = client.post(path, &name).await;
-                let DisabledName { url } = answer.map_err(|error| Escaped(&error.to_string()).to_string())?;
-                Ok(format!("{} is disabled; its reports are held until it is enabled\n", Escaped(&url)))
+                let disabled = answer.map_err(|error| said(&error))?;
+                if *as_json {
+                    return json(&disabled);
+                }
+                Ok(format!("{} is disabled; its reports are held until it is enabled\n", Escaped(&disabled.url)))
             }
         }
     }
@@ -125,24 +136,26 @@ async fn offline(store: &Store) -> Result<Vec<Endpoint>, store::Error> {
     Ok(list)
 }
 
-async fn enable(store: &Store, asked: &str) -> CommandResult {
+async fn enable(store: &Store, asked: &str, as_json: bool) -> CommandResult {
     let urls = match matching(store.disabled().await?, asked) {
         Ok(urls) => urls,
         Err(why) => return Ok(Err(why)),
     };
-    let mut text = String::new();
+    let mut done = Vec::new();
     for url in urls {
         let reports = store.enable(&url).await?;
         let (what, shown) = if is_origin(&url) { ("origin.enable", url) } else { ("endpoint.enable", shown(&url)) };
         audit::record(store, &BY, what, &shown, &format!("{reports} reports were held")).await;
-        text.push_str(&enabled(&shown, reports));
+        done.push(enabled(&Enabled { url: shown, reports }));
     }
-    Ok(Ok(text))
+    Ok(finished(&done, &[], as_json))
 }
 
-fn enabled(url: &str, reports: u64) -> String {
-    let s = if reports == 1 { "" } else { "s" };
-    format!("{} is enabled; {reports} report{s} held for it will be sent\n", Escaped(url))
+fn enabled(enabled: &Enabled) -> Done {
+    let Enabled { url, reports } = enabled;
+    let s = if *reports == 1 { "" } else { "s" };
+    let text = format!("{} is enabled; {reports} report{s} held for it will be sent\n", Escaped(url));
+    Done::new(text, enabled)
 }
 
 fn not_disabled(asked: &str) -> String {
@@ -193,7 +206,7 @@ mod tests {
     async fn run(path: &Path, url: Option<&str>, json: bool) -> Result<String, String> {
         let remote = remote();
         let command = match url {
-            Some(url) => Endpoints::Enable { endpoint: url.to_owned(), remote },
+            Some(url) => Endpoints::Enable { endpoint: url.to_owned(), json: false, remote },
             None => Endpoints::List { json, remote },
         };
         command.run(options(path), None).await

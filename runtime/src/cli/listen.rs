@@ -9,14 +9,13 @@ use anstyle::{AnsiColor, Style};
 use clap::Args;
 use url::Url;
 
+use super::secret_file;
 use crate::inspector::{Filter, Format, Key, Options, target};
 use crate::settings::signing_secrets;
 use postback_wire::line::Causes;
 
 const DIM: Style = Style::new().dimmed();
 const GOOD: Style = AnsiColor::Green.on_default().bold();
-/// The largest file of secrets that is read, in bytes.
-const MAX_FILE: u64 = 64 << 10;
 const EXIT_CODES: &str = "Exit codes:
   0    stopped by a signal; with --wait: the webhook has come
   1    cannot listen; with --wait: the webhook has not come
@@ -72,15 +71,8 @@ impl Listen {
             keys.push(key(secret, "--secret")?);
         }
         if let Some(path) = &self.secret_file {
-            let shown = path.display();
-            let size = std::fs::metadata(path).map_err(|error| format!("cannot read {shown}: {error}"))?.len();
-            if size > MAX_FILE {
-                return Err(format!("{shown} has {size} bytes; a file of secrets has at most {MAX_FILE}"));
-            }
-            let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
-            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-            for (number, line) in lines.enumerate() {
-                keys.push(key(line, &format!("{shown}, secret {}", number + 1))?);
+            for (text, place) in secret_file::lines(path)? {
+                keys.push(key(&text, &place)?);
             }
         }
         // The variable holds a list, as for the server.

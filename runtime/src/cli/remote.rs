@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use url::form_urlencoded::Serializer;
 
-use super::Common;
+use super::{Common, print};
 use crate::admin::client::{Client, ClientError};
 use crate::admin::model::Page;
 use crate::settings;
@@ -128,6 +129,48 @@ pub(super) async fn listed<T: DeserializeOwned>(
     }
     items.truncate(limit);
     Ok(items)
+}
+
+/// What a change has done, for people and for `--json`.
+pub(super) struct Done {
+    pub(super) text: String,
+    pub(super) value: Value,
+}
+
+impl Done {
+    pub(super) fn new(text: String, value: &impl Serialize) -> Self {
+        Self { text, value: serde_json::to_value(value).unwrap_or_default() }
+    }
+}
+
+/// Runs a change for each id. All ids are tried, and the command fails if one of them fails.
+pub(super) async fn each(
+    ids: &[String],
+    as_json: bool,
+    change: impl AsyncFn(&str) -> Result<Done, String>,
+) -> Result<String, String> {
+    let (mut done, mut failed) = (Vec::new(), Vec::new());
+    for id in ids {
+        match change(id).await {
+            Ok(one) => done.push(one),
+            Err(why) => failed.push(why),
+        }
+    }
+    finished(&done, &failed, as_json)
+}
+
+/// Returns what was done. If something has failed, prints what was done, and returns what has failed.
+pub(super) fn finished(done: &[Done], failed: &[String], as_json: bool) -> Result<String, String> {
+    let text = if as_json {
+        json(&done.iter().map(|one| &one.value).collect::<Vec<_>>())?
+    } else {
+        done.iter().map(|one| one.text.as_str()).collect()
+    };
+    if failed.is_empty() {
+        return Ok(text);
+    }
+    print(&text);
+    Err(failed.join("\n"))
 }
 
 /// Writes a value as JSON for a terminal. Characters that a terminal could obey are written as escapes, which JSON

@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::Subcommand;
 
 use super::deliveries;
-use super::remote::{ListArguments, Remote, json, listed, said};
+use super::remote::{Done, ListArguments, Remote, each, json, listed, said};
 use crate::admin::client::Client;
 use crate::admin::model::{Cancelled, Content, Event, Progress, Request, RequestDetail, Retried};
 use postback_store as store;
@@ -56,6 +56,9 @@ pub(crate) enum Requests {
         /// The ids of the requests
         #[arg(required = true)]
         ids: Vec<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         remote: Remote,
     },
@@ -64,6 +67,9 @@ pub(crate) enum Requests {
         /// The ids of the requests
         #[arg(required = true)]
         ids: Vec<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         remote: Remote,
     },
@@ -104,8 +110,8 @@ impl Requests {
                 let shown: RequestDetail = client.get(&path(id, "")?).await.map_err(|error| said(&error))?;
                 if *as_json { json(&shown) } else { Ok(detail(&shown)) }
             }
-            Self::Cancel { ids, .. } => each(&client, ids, cancel).await,
-            Self::Retry { ids, .. } => each(&client, ids, retry).await,
+            Self::Cancel { ids, json, .. } => each(ids, *json, async |id| cancel(&client, id).await).await,
+            Self::Retry { ids, json, .. } => each(ids, *json, async |id| retry(&client, id).await).await,
         }
     }
 }
@@ -117,39 +123,22 @@ fn path(id: &str, rest: &str) -> Result<String, String> {
     Ok(format!("/requests/{id}{rest}"))
 }
 
-/// Runs a change for each id. All ids are tried, and the command fails if one of them fails.
-async fn each(
-    client: &Client,
-    ids: &[String],
-    change: impl AsyncFn(&Client, &str) -> Result<String, String>,
-) -> Result<String, String> {
-    let (mut done, mut failed) = (String::new(), Vec::new());
-    for id in ids {
-        match change(client, id).await {
-            Ok(text) => done.push_str(&text),
-            Err(why) => failed.push(why),
-        }
-    }
-    if failed.is_empty() {
-        return Ok(done);
-    }
-    super::print(&done);
-    Err(failed.join("\n"))
-}
-
-async fn cancel(client: &Client, id: &str) -> Result<String, String> {
+async fn cancel(client: &Client, id: &str) -> Result<Done, String> {
     let answer = client.post(&path(id, "/cancel")?, &serde_json::json!({})).await;
-    let Cancelled { id, status } = answer.map_err(|error| Escaped(&error.to_string()).to_string())?;
-    Ok(match status.as_str() {
-        "cancelled" => format!("{} is cancelled\n", Escaped(&id)),
-        _ => format!("{} is being cancelled; its run was told to stop\n", Escaped(&id)),
-    })
+    let cancelled: Cancelled = answer.map_err(|error| said(&error))?;
+    let id = Escaped(&cancelled.id);
+    let text = match cancelled.status.as_str() {
+        "cancelled" => format!("{id} is cancelled\n"),
+        _ => format!("{id} is being cancelled; its run was told to stop\n"),
+    };
+    Ok(Done::new(text, &cancelled))
 }
 
-async fn retry(client: &Client, id: &str) -> Result<String, String> {
+async fn retry(client: &Client, id: &str) -> Result<Done, String> {
     let answer = client.post(&path(id, "/retry")?, &serde_json::json!({})).await;
-    let Retried { id, retry_of } = answer.map_err(|error| Escaped(&error.to_string()).to_string())?;
-    Ok(format!("{} runs again, as request {}\n", Escaped(&retry_of), Escaped(&id)))
+    let retried: Retried = answer.map_err(|error| said(&error))?;
+    let Retried { id, retry_of } = &retried;
+    Ok(Done::new(format!("{} runs again, as request {}\n", Escaped(retry_of), Escaped(id)), &retried))
 }
 
 fn lines(requests: &[Request]) -> String {

@@ -31,7 +31,8 @@ struct Answer {
 }
 
 impl Secret {
-    pub(crate) fn run(&self) -> Result<(), String> {
+    /// Returns the line for standard output. The advice is printed already.
+    pub(crate) fn run(&self) -> Result<String, String> {
         let answer = match self {
             Self::New { ed25519: false } => shared(),
             Self::New { ed25519: true } => key_pair(),
@@ -41,10 +42,7 @@ impl Secret {
         if !answer.advice.is_empty() {
             let _ = write!(anstream::stderr().lock(), "{}", answer.advice);
         }
-        // If the secret cannot be written, the command must fail. Otherwise a script would continue without a secret.
-        let mut stdout = std::io::stdout().lock();
-        let written = writeln!(stdout, "{}", answer.output).and_then(|()| stdout.flush());
-        written.map_err(|error| format!("cannot write to standard output: {error}"))
+        Ok(format!("{}\n", answer.output))
     }
 }
 

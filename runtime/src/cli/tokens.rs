@@ -32,6 +32,9 @@ pub(crate) enum Tokens {
     Revoke {
         /// The id or the name of the token, as `tokens list` shows them
         token: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         remote: Remote,
     },
@@ -66,6 +69,9 @@ pub(crate) struct New {
     /// Do not keep the token: print the table `[[server.token]]` for the settings to standard error
     #[arg(long)]
     settings: bool,
+    /// Print JSON; the member `token` is the token
+    #[arg(long, conflicts_with = "settings")]
+    json: bool,
     #[command(flatten)]
     remote: Remote,
 }
@@ -110,8 +116,7 @@ impl Tokens {
             Self::New(new) => {
                 let request = new.request(&Clock::system());
                 let created = with_new_store(place, async |store| Ok(create(store, &request).await)).await?;
-                print_note(&advice(&created.view));
-                Ok(format!("{}\n", created.token))
+                new.shown(&created)
             }
             Self::List { json: is_json, .. } => {
                 let listed = with_store(place, async |store| {
@@ -121,12 +126,12 @@ impl Tokens {
                 let listed = listed.await?;
                 if *is_json { json(&listed) } else { Ok(as_lines(&listed)) }
             }
-            Self::Revoke { token, .. } => {
+            Self::Revoke { token, json, .. } => {
                 let revoked = with_store(place, async |store| {
                     let revoked = access::revoke(store, &settings.access, None, BY, token).await;
                     Ok(revoked.map_err(|error| Causes(&error).to_string()))
                 });
-                Ok(is_revoked(&revoked.await?))
+                is_revoked(&revoked.await?, *json)
             }
         }
     }
@@ -139,24 +144,27 @@ impl Tokens {
         match self {
             Self::New(new) => {
                 let created: Created = client.post("/tokens", &new.request(&Clock::system())).await.map_err(said)?;
-                print_note(&advice(&created.view));
-                Ok(format!("{}\n", Escaped(&created.token)))
+                new.shown(&created)
             }
             Self::List { json: is_json, .. } => {
                 let listed: Vec<TokenView> = listed(client, "/tokens", &[], usize::MAX).await.map_err(said)?;
                 if *is_json { json(&listed) } else { Ok(as_lines(&listed)) }
             }
-            Self::Revoke { token, .. } => {
+            Self::Revoke { token, json, .. } => {
                 let token = percent_encoded(token);
                 let revoked: TokenView = client.delete(&format!("/tokens/{token}")).await.map_err(said)?;
-                Ok(is_revoked(&revoked))
+                is_revoked(&revoked, *json)
             }
         }
     }
 }
 
-fn is_revoked(TokenView { id, name, .. }: &TokenView) -> String {
-    format!("the token {} ({}) is revoked; its requests go on\n", Escaped(id), Escaped(name))
+fn is_revoked(revoked: &TokenView, as_json: bool) -> Result<String, String> {
+    if as_json {
+        return json(revoked);
+    }
+    let (id, name) = (Escaped(&revoked.id), Escaped(&revoked.name));
+    Ok(format!("the token {id} ({name}) is revoked; its requests go on\n"))
 }
 
 /// Writes a text so that it fits into one segment of a path.
@@ -177,6 +185,12 @@ async fn create(store: &Store, request: &TokenRequest) -> Result<Created, String
 }
 
 impl New {
+    /// Writes the new token for standard output, and the advice to standard error.
+    fn shown(&self, created: &Created) -> Result<String, String> {
+        print_note(&advice(&created.view));
+        if self.json { json(created) } else { Ok(format!("{}\n", Escaped(&created.token))) }
+    }
+
     /// Makes the request for the token that the arguments describe.
     fn request(&self, clock: &Clock) -> TokenRequest {
         let after = |duration: Duration| clock.now().saturating_add(duration).to_string();

@@ -13,7 +13,7 @@ use postback_wire::webhook::Webhook;
 
 async fn run(path: &Path, id: &str) -> Result<String, String> {
     let (ids, filter) = (vec![id.to_owned()], Filter::default());
-    Deliveries::Replay { ids, all: false, filter, remote: remote() }.run(options(path), None).await
+    Deliveries::Replay { ids, all: false, filter, json: false, remote: remote() }.run(options(path), None).await
 }
 
 #[tokio::test]

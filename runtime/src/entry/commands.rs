@@ -1,0 +1,97 @@
+//! Runs the commands that read settings and end by themselves, and prints what they say.
+
+use std::process::ExitCode;
+
+use serde::de::DeserializeOwned;
+use tokio::runtime::Runtime;
+
+use super::signals::Signals;
+use super::{Failure, Program, routes};
+use crate::api::Served;
+use crate::app::{IntoApp, run_once};
+use crate::cli::{self, Command, exit, print_result};
+use crate::settings::Settings;
+
+/// Runs a command. `serve` is not one of them.
+pub(super) fn run<S, F, R>(
+    command: Command,
+    program: Program,
+    settings: &Settings,
+    build: F,
+    (control, handlers): (&Runtime, &Runtime),
+) -> Result<ExitCode, Failure>
+where
+    S: DeserializeOwned + Send + Sync + 'static,
+    F: AsyncFnOnce(S) -> R,
+    R: IntoApp<Settings = S>,
+{
+    let ca_file = settings.delivery.ca_file.as_deref();
+    let text = match command {
+        Command::Check(_) => {
+            let routes = routes(settings, build, handlers)?;
+            cli::check(settings, &routes).map_err(|text| Failure::usage(&text))?
+        }
+        Command::Openapi(_) => {
+            let routes = routes(settings, build, handlers)?;
+            Served::new(program.name, program.version, routes).document.text().to_owned()
+        }
+        Command::Endpoints(command) => {
+            control.block_on(command.run(settings.store.clone(), ca_file)).map_err(Failure::other)?
+        }
+        Command::Deliveries(command) => {
+            control.block_on(command.run(settings.store.clone(), ca_file)).map_err(Failure::other)?
+        }
+        Command::Requests(command) => {
+            control.block_on(command.run(&settings.store, ca_file)).map_err(Failure::other)?
+        }
+        Command::Nodes(command) => control.block_on(command.run(&settings.store, ca_file)).map_err(Failure::other)?,
+        Command::Tokens(tokens) => control.block_on(tokens.run(settings)).map_err(Failure::other)?,
+        Command::Trigger(trigger) => {
+            let (text, is_fine) = control.block_on(trigger.run(settings)).map_err(Failure::other)?;
+            return told_with(&text, is_fine);
+        }
+        Command::Run(command) => {
+            let (headers, body) = command.request(settings.server.max_payload).map_err(|text| Failure::usage(&text))?;
+            let routes = routes(settings, build, handlers)?;
+            let request = (command.route.as_str(), headers, body);
+            let ran = Box::pin(run_once(settings, routes, handlers.handle().clone(), request));
+            let ran = control
+                .block_on(ran)
+                .map_err(|error| if error.is_mistake() { Failure::usage(&error) } else { Failure::start(&error) })?;
+            let (text, is_fine) = command.shown(&ran).map_err(Failure::other)?;
+            return told_with(&text, is_fine);
+        }
+        Command::Bench(bench) => {
+            let (text, is_fine) = control.block_on(bench.run(settings, interrupted())).map_err(Failure::other)?;
+            return told_with(&text, is_fine);
+        }
+        // `try_run` serves.
+        Command::Serve(_) => String::new(),
+    };
+    told(&text)
+}
+
+/// Waits until a signal asks the command to stop.
+async fn interrupted() {
+    match Signals::listen() {
+        Ok(mut signals) => drop(signals.stop().await),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Prints the result of a command. If what the command has tried did not work, the exit code says so.
+fn told_with(text: &str, is_fine: bool) -> Result<ExitCode, Failure> {
+    let code = told(text)?;
+    Ok(if is_fine { code } else { ExitCode::from(exit::FAILED) })
+}
+
+/// Prints the result of a command. If it cannot be printed, the exit code says so.
+pub(super) fn told(text: &str) -> Result<ExitCode, Failure> {
+    match print_result(text) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ExitCode::from(exit::PIPE_CLOSED)),
+        Err(error) => {
+            Err(Failure { text: format!("standard output cannot be written: {error}"), code: exit::NO_OUTPUT })
+        }
+    }
+}

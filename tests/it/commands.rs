@@ -1,0 +1,248 @@
+//! The commands as a shell and a script use them: completions, man pages, JSON, exit codes, and output that cannot be
+//! written.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use postback_tests::Receiver;
+use serde_json::{Value, json};
+
+use crate::support::{SECRET, Server};
+
+/// Runs the program in this folder. Its standard output goes to `stdout`.
+fn run_to(folder: &Path, arguments: &[&str], stdout: Stdio) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_workload"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("POSTBACK_") || name == "RUST_LOG") {
+        command.env_remove(name);
+    }
+    command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
+    command.spawn().unwrap().wait_with_output().unwrap()
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    run_to(folder, arguments, Stdio::piped())
+}
+
+/// The standard output of a command that must succeed.
+fn said(folder: &Path, arguments: &[&str]) -> String {
+    let output = run(folder, arguments);
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json_of(folder: &Path, arguments: &[&str]) -> Value {
+    let text = said(folder, &[arguments, &["--json"]].concat());
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text}"))
+}
+
+#[test]
+fn completions_and_man_pages_know_the_commands_and_need_no_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("postback.toml"), "this is no TOML").unwrap();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = said(folder.path(), &["completions", shell]);
+        for part in ["workload", "deliveries", "replay", "webhook-hosts"] {
+            assert!(script.contains(part), "{shell} without {part}");
+        }
+    }
+    assert_eq!(run(folder.path(), &["completions", "tcsh"]).status.code(), Some(2));
+    let page = said(folder.path(), &["man"]);
+    assert!(page.contains(".TH workload") && page.contains("Exit codes:") && page.contains("listen"), "{page}");
+    assert_eq!(said(folder.path(), &["man", "--dir", "pages"]), "");
+    let page = std::fs::read_to_string(folder.path().join("pages/workload-deliveries-replay.1")).unwrap();
+    assert!(page.contains("\\-\\-status"), "{page}");
+    let output = run(folder.path(), &["man", "--dir", "postback.toml"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot be written to postback.toml"), "{output:?}");
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = run_to(folder.path(), &["completions", "bash"], full.into());
+    assert_eq!(output.status.code(), Some(3));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("standard output cannot be written: No space left"), "{error}");
+    // The reader of the pipe ends before the program writes.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = run_to(folder.path(), &["completions", "bash"], writer.into());
+    assert_eq!((output.status.code(), &*output.stderr), (Some(141), &b""[..]));
+}
+
+#[test]
+fn help_lists_the_exit_codes() {
+    let folder = tempfile::tempdir().unwrap();
+    let help = said(folder.path(), &["--help"]);
+    for code in ["\n  0    done", "\n  1    failed", "\n  2    a mistake", "\n  3    standard output", "\n  141  "] {
+        assert!(help.contains(code), "{code}: {help}");
+    }
+    assert_eq!(run(folder.path(), &["nonsense"]).status.code(), Some(2));
+    assert_eq!(run(folder.path(), &["requests", "list"]).status.code(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_change_is_told_as_json() {
+    let receiver = Receiver::start();
+    let url = receiver.url("/in");
+    let server = Server::reporting_to(&url);
+    let folder = server.folder.path();
+    let id = server.submit("/fail", json!({"text": "no"})).await;
+    server.delivery("/fail", &id, |delivery| delivery["state"] == "delivered").await;
+
+    let retried = json_of(folder, &["requests", "retry", &id]);
+    assert_eq!(retried[0]["retry_of"], *id);
+    // One id is wrong: the others are told, and the command fails.
+    let output = run(folder, &["requests", "retry", &id, "nobody", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((told.as_array().unwrap().len(), &told[0]["retry_of"]), (1, &json!(id)));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("nobody"), "{output:?}");
+    let gated = server.submit("/gated", json!({"gate": "shut"})).await;
+    assert_eq!(json_of(folder, &["requests", "cancel", &gated])[0]["id"], *gated);
+
+    let deliveries = json_of(folder, &["deliveries", "list", "--subject", &id]);
+    let delivery = deliveries[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(json_of(folder, &["deliveries", "replay", &delivery])[0]["replay_of"], *delivery);
+    let all = json_of(folder, &["deliveries", "replay", "--all", "--status", "dead"]);
+    assert_eq!((&all["state"], &all["replayed"]), (&json!("done"), &json!(0)));
+
+    assert_eq!(json_of(folder, &["endpoints", "disable", &url])["url"], *url);
+    assert_eq!(json_of(folder, &["endpoints", "enable", &url])[0]["url"], *url);
+    assert_eq!(json_of(folder, &["endpoints", "list"]), json!([]));
+
+    let token = json_of(folder, &["tokens", "new", "ci"]);
+    assert!(token["token"].as_str().unwrap().starts_with("pbk_") && token["name"] == "ci", "{token}");
+    let revoked = json_of(folder, &["tokens", "revoke", "ci"]);
+    assert!(revoked["id"] == token["id"] && revoked["revoked"].is_string(), "{revoked}");
+}
+
+#[test]
+fn a_handler_runs_once_without_a_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::write(folder.join("postback.toml"), "[config]\nwebhook_url = \"https://hooks.example.com/in\"\n").unwrap();
+    std::fs::write(folder.join("in.json"), r#"{"text": "hello\u001b[31m"}"#).unwrap();
+    let text = said(folder, &["run", "/wait", "--input", "in.json"]);
+    assert!(
+        text.contains("completed in ") && text.contains("report  to https://hooks.example.com/in  {\"id\""),
+        "{text}"
+    );
+    assert!(!text.contains('\u{1b}'), "{text}");
+    let ran = json_of(folder, &["run", "/wait", "--input", "in.json"]);
+    assert_eq!((&ran["status"], &ran["result"]), (&json!("completed"), &json!("hello\u{1b}[31m")));
+    let report: Value = serde_json::from_str(ran["reports"][0]["body"].as_str().unwrap()).unwrap();
+    assert_eq!((&report["id"], &report["result"]), (&ran["id"], &ran["result"]));
+    // Nothing is left in the folder.
+    let files = std::fs::read_dir(folder).unwrap().count();
+    assert_eq!(files, 2);
+
+    // A failure is told by the exit code, after one run.
+    for (route, reason) in [("/fail", "error"), ("/panic", "panic")] {
+        let output = run(folder, &["run", route, "--input", "in.json", "--json"]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let ran: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&ran["status"], &ran["reason"]), (&json!("failed"), &json!(reason)), "{ran}");
+    }
+    // So is a mistake in the command line or in the payload.
+    for (arguments, says) in [
+        (&["run", "/nothing"][..], "there is no route /nothing; the routes are /"),
+        (&["run", "/wait"], "does not take this payload"),
+        (&["run", "/wait", "--input", "nothing.json"], "cannot read nothing.json"),
+        (&["run", "/wait", "--input", "in.json", "--header", "content-type: text/plain"], "content-type"),
+    ] {
+        let output = run(folder, arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(says), "{arguments:?}: {output:?}");
+    }
+    std::fs::write(folder.join("postback.toml"), "[server]\nmax_payload = \"1KiB\"\n").unwrap();
+    std::fs::write(folder.join("in.json"), vec![b' '; 1025]).unwrap();
+    let output = run(folder, &["run", "/wait", "--input", "in.json"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("1024 bytes that a payload may have"), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_is_tried_out_with_sample_reports() {
+    let receiver = Receiver::start();
+    let url = receiver.url("/in");
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::write(folder.join("secret"), format!("# of the receiver\n{SECRET}\n")).unwrap();
+    let sent = json_of(folder, &["trigger", &url, "--id", "job-7", "--secret-file", "secret"]);
+    let statuses: Vec<_> = sent.as_array().unwrap().iter().map(|sent| sent["status"].as_str().unwrap()).collect();
+    assert_eq!(statuses, ["completed", "failed", "cancelled"]);
+    let hits = receiver.all();
+    assert_eq!(hits.len(), 3);
+    for (hit, sent) in hits.iter().zip(sent.as_array().unwrap()) {
+        assert_eq!((&sent["delivered"], &sent["signed"]), (&json!(true), &json!(true)));
+        assert_eq!(hit.header("webhook-id"), sent["webhook_id"].as_str().unwrap());
+        assert_eq!(std::str::from_utf8(&hit.body).unwrap(), sent["body"].as_str().unwrap());
+        assert!(hit.header("webhook-signature").starts_with("v1,"));
+        let body: Value = serde_json::from_slice(&hit.body).unwrap();
+        assert_eq!((&body["id"], &body["status"]), (&json!("job-7"), &sent["status"]));
+    }
+    // The secrets of the settings sign for their own receivers only.
+    let settings =
+        format!("[config]\nwebhook_url = \"https://hooks.example.com/in\"\n[delivery]\nsecrets = [{SECRET:?}]\n");
+    std::fs::write(folder.join("postback.toml"), settings).unwrap();
+    let sent = json_of(folder, &["trigger", &url, "--status", "failed"]);
+    assert_eq!((sent.as_array().unwrap().len(), &sent[0]["signed"]), (1, &json!(false)));
+
+    // A receiver that does not take it, and addresses that are closed to all.
+    let output = run(folder, &["trigger", "http://127.0.0.1:1/in", "--status", "completed"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("not delivered") && text.contains("unsigned") && text.contains("sent       {"), "{output:?}");
+    for closed in ["http://169.254.169.254/latest", "http://10.1.2.3/in"] {
+        let output = run(folder, &["trigger", closed, "--status", "completed", "--json"]);
+        let sent: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((output.status.code(), &sent[0]["delivered"]), (Some(1), &json!(false)), "{sent}");
+        assert!(sent[0].get("http_status").is_none() && sent[0]["error"].is_string(), "{sent}");
+    }
+    let output = run(folder, &["trigger", "ftp://a"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_of_ones_own_is_measured() {
+    let server = Server::start("");
+    let folder = server.folder.path();
+    std::fs::write(folder.join("in.json"), "{\"text\": \"x\"}").unwrap();
+    let url = server.url.clone();
+    let aimed = |more: &[&'static str]| {
+        let bench = ["bench", "/echo", "--input", "in.json", "--concurrency", "3", "--url"].map(str::to_owned);
+        let line: Vec<String> =
+            bench.into_iter().chain([url.clone()]).chain(more.iter().map(|one| (*one).to_owned())).collect();
+        line
+    };
+    let call = |line: Vec<String>| run(folder, &line.iter().map(String::as_str).collect::<Vec<_>>());
+    let output = call(aimed(&["--count", "20", "--json"]));
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&told["submit"]["count"], &told["end"]["count"]), (&json!(20), &json!(20)), "{told}");
+    for part in ["submit", "end"] {
+        let at = |name: &str| told[part][name].as_f64().unwrap();
+        assert!(0.0 < at("p50_ms") && at("p50_ms") <= at("p90_ms") && at("p99_ms") <= at("max_ms"), "{told}");
+    }
+    let output = call(aimed(&["--count", "2", "--no-wait"]));
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("p50 ms") && text.contains("submit") && !text.contains("\nend"), "{output:?}");
+    assert_eq!(server.count("request").await, 22);
+
+    // Errors are told by their codes.
+    let output = run(folder, &["bench", "/nothing", "--count", "2", "--url", &url, "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["errors"], json!({"404 not_found": 2}));
+    let output = run(folder, &["bench", "/fail", "--input", "in.json", "--count", "2", "--url", &url]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("2  the request failed"), "{output:?}");
+
+    // A load goes nowhere else by accident.
+    let output = run(folder, &["bench", "/echo", "--url", "http://192.0.2.1/"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("add --remote"), "{output:?}");
+    assert_eq!(run(folder, &["bench", "/echo", "--concurrency", "1001"]).status.code(), Some(2));
+}
