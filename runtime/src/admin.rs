@@ -15,6 +15,7 @@ mod health;
 pub(crate) mod model;
 mod names;
 mod nodes;
+mod offline;
 mod openapi;
 mod query;
 mod replays;

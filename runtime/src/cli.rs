@@ -16,6 +16,7 @@ mod secret;
 mod secret_file;
 mod serve;
 mod shell;
+mod table;
 mod tokens;
 mod trigger;
 
@@ -88,7 +89,7 @@ pub(crate) enum Command {
     Tokens(Tokens),
     /// List the processes that use the store; needs a running server
     Nodes(Nodes),
-    /// List, show and cancel requests, and run failed ones again; needs a running server
+    /// List, show and cancel requests, and run failed ones again; changes need a running server
     #[command(subcommand)]
     Requests(Requests),
     /// Run a handler once, without a server, and print its result and the reports that would be sent

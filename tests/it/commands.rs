@@ -246,3 +246,96 @@ async fn a_load_of_ones_own_is_measured() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("add --remote"), "{output:?}");
     assert_eq!(run(folder, &["bench", "/echo", "--concurrency", "1001"]).status.code(), Some(2));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_of_a_stopped_server_are_those_of_the_running_one() {
+    let receiver = Receiver::start();
+    let mut server = Server::reporting_to(&receiver.url("/in"));
+    let id = server.submit("/echo", json!({"text": "x"})).await;
+    server.delivery("/echo", &id, |delivery| delivery["state"] == "delivered").await;
+    let folder = server.folder.path().to_owned();
+    let deliveries = json_of(&folder, &["deliveries", "list"]);
+    let delivery = deliveries[0]["id"].as_str().unwrap();
+    let reads: [&[&str]; 5] = [
+        &["requests", "list", "--status", "completed", "--since", "1h"],
+        &["requests", "list", "--id", &id[..8]],
+        &["requests", "show", &id],
+        &["deliveries", "list", "--subject", &id],
+        &["deliveries", "show", delivery],
+    ];
+    let running = reads.map(|read| (said(&folder, read), json_of(&folder, read)));
+    server.stop();
+    for (read, (text, json)) in reads.iter().zip(running) {
+        assert_eq!((said(&folder, read), json_of(&folder, read)), (text, json), "{read:?}");
+    }
+    assert_eq!(said(&folder, &["requests", "list", "--status", "failed"]), "no request matches\n");
+    for (arguments, says) in [
+        (&["requests", "list", "--status", "over"][..], "in_queue, in_progress"),
+        (&["requests", "show", "nobody"], "nobody"),
+        (&["deliveries", "show", &id], "its deliveries are:"),
+        (&["requests", "retry", &id], "no server has the database"),
+        (&["requests", "cancel", &id], "no server has the database"),
+    ] {
+        let output = run(&folder, arguments);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(says), "{arguments:?}: {output:?}");
+    }
+}
+
+/// Runs the program on a pseudo-terminal of this width. Returns what it prints.
+fn on_a_terminal(folder: &Path, arguments: &[&str], columns: u16) -> String {
+    use std::io::Read as _;
+
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let terminal = std::fs::File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+    let size = rustix::termios::Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(&terminal, size).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_workload"));
+    command.args(arguments).current_dir(folder).env_remove("NO_COLOR").env("TERM", "xterm-256color");
+    command.stdin(Stdio::null()).stdout(terminal).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    // The program has the only other end now, so that reading ends with the program.
+    drop(command);
+    let (mut printed, mut buffer, mut master) = (Vec::new(), [0; 4096], std::fs::File::from(master));
+    while let Ok(read @ 1..) = master.read(&mut buffer) {
+        printed.extend_from_slice(&buffer[..read]);
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    String::from_utf8(printed).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_fit_the_terminal_and_have_colours_there_only() {
+    let mut server = Server::reporting_to("http://127.0.0.1:1/a/rather/long/path/of/a/receiver/that/is/not/there");
+    let id = server.submit("/echo", json!({"text": "x"})).await;
+    server.settled("/echo", &id).await;
+    let id = server.submit("/fail", json!({"text": "no"})).await;
+    server.settled("/fail", &id).await;
+    server.stop();
+    let folder = server.folder.path();
+    for list in [["requests", "list"], ["deliveries", "list"]] {
+        let whole = said(folder, &list);
+        assert!(!whole.contains(['\u{1b}', '…']), "{whole}");
+        for columns in [160, 80, 44] {
+            let text = on_a_terminal(folder, &list, columns);
+            let mut plain = text.clone();
+            while let Some(at) = plain.find('\u{1b}') {
+                let end = plain[at..].find('m').unwrap();
+                plain.replace_range(at..=at + end, "");
+            }
+            let lines: Vec<_> = plain.lines().collect();
+            assert_eq!(lines.len(), whole.lines().count(), "{text}");
+            assert!(lines.iter().all(|line| line.chars().count() <= usize::from(columns)), "{columns}: {text}");
+            assert!(
+                lines.iter().zip(whole.lines()).all(|(line, whole)| line[..36] == whole[..36]),
+                "{columns}: {text}"
+            );
+        }
+    }
+    assert!(on_a_terminal(folder, &["requests", "list"], 160).contains("\u{1b}[32mcompleted\u{1b}[0m"));
+}

@@ -14,7 +14,9 @@ use tower::ServiceExt as _;
 use url::Url;
 
 use super::PATH;
+use super::offline::Offline;
 use crate::delivery::{self, ExchangeError};
+use postback_store::Store;
 use postback_wire::line::{Causes, Escaped};
 
 /// The largest answer that the client reads, in bytes.
@@ -29,6 +31,8 @@ pub(crate) struct Client(Target);
 enum Target {
     #[cfg_attr(not(unix), expect(dead_code, reason = "only Unix has such sockets"))]
     Socket(PathBuf),
+    /// The store of a stopped server, for reads.
+    Store(Offline),
     Url {
         url: Url,
         token: HeaderValue,
@@ -40,6 +44,7 @@ enum Target {
 impl std::fmt::Debug for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Store(_) => f.write_str("Store"),
             Self::Socket(path) => write!(f, "Socket({})", path.display()),
             Self::Url { url, .. } => write!(f, "Url({})", url.origin().ascii_serialization()),
         }
@@ -114,6 +119,11 @@ impl Client {
         Ok(Self(Target::Url { url, token, ca_file: ca_file.map(Path::to_owned) }))
     }
 
+    /// Makes a client that reads the store of a stopped server.
+    pub(crate) fn of_store(store: Store) -> Self {
+        Self(Target::Store(Offline::new(store)))
+    }
+
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.call(Method::GET, path, None).await
     }
@@ -152,6 +162,9 @@ impl Client {
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<(StatusCode, Bytes), ClientError> {
+        if let Target::Store(offline) = &self.0 {
+            return Ok(offline.answer(&method, path).await);
+        }
         let request = Request::builder().method(method).header(ACCEPT, "application/json");
         let request = if body.is_some() { request.header(CONTENT_TYPE, "application/json") } else { request };
         let body = Full::new(body.unwrap_or_default());
@@ -167,6 +180,7 @@ impl Client {
             }
             #[cfg(not(unix))]
             Target::Socket(_) => Err(ClientError::Unreachable("this system has no such sockets".to_owned())),
+            Target::Store(_) => Err(ClientError::Unreachable("the store was to answer".to_owned())),
             Target::Url { url, token, ca_file } => {
                 let stream = connect(url, ca_file.as_deref()).await?;
                 let request =

@@ -13,8 +13,9 @@ use super::model::{Attempt, Delivery, DeliveryDetail, Page, Replayed};
 use super::query::{Parameters, row_cursor};
 use super::requests::text;
 use postback_store::overview::{DeliveryFilter, DeliveryLine, DeliveryStatus};
-use postback_store::{Attempt as StoredAttempt, Replayed as WasReplayed};
+use postback_store::{Attempt as StoredAttempt, Replayed as WasReplayed, Store};
 use postback_wire::id::{ReportId, RequestId};
+use postback_wire::time::Clock;
 use postback_wire::webhook::shown;
 
 /// The largest number of deliveries that are shown with one request.
@@ -54,17 +55,22 @@ pub(super) fn url_prefix(url: &str) -> String {
 
 /// `GET /deliveries`.
 pub(super) async fn list(State(admin): State<Arc<Admin>>, uri: Uri) -> Answer<Page<Delivery>> {
+    let _turn = admin.reads.acquire().await;
+    page(&admin.store, &admin.clock, &uri).await
+}
+
+/// Returns the page of the list for which the query of `uri` asks.
+pub(super) async fn page(store: &Store, clock: &Clock, uri: &Uri) -> Answer<Page<Delivery>> {
     let known = ["status", "url", "subject", "since", "until", "cursor", "limit"];
-    let parameters = Parameters::of(&uri, &known)?;
+    let parameters = Parameters::of(uri, &known)?;
     let filter = DeliveryFilter {
         status: parameters.parsed("status", WANTED_STATUS, status)?,
         url: parameters.get("url").map(url_prefix),
         subject: parameters.text("subject"),
-        since: parameters.time("since", &admin.clock)?,
-        until: parameters.time("until", &admin.clock)?,
+        since: parameters.time("since", clock)?,
+        until: parameters.time("until", clock)?,
     };
-    let _turn = admin.reads.acquire().await;
-    let page = admin.store.list_deliveries(&filter, parameters.row()?, parameters.limit()?).await?;
+    let page = store.list_deliveries(&filter, parameters.row()?, parameters.limit()?).await?;
     Ok(Json(Page { items: page.rows.iter().map(line).collect(), next: page.next.map(row_cursor) }))
 }
 
@@ -98,9 +104,14 @@ fn attempt(number: u32, attempt: &StoredAttempt) -> Attempt {
 
 /// `GET /deliveries/{id}`.
 pub(super) async fn show(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> Answer<DeliveryDetail> {
-    let id = parse(&id)?;
     let _turn = admin.reads.acquire().await;
-    let detail = admin.store.delivery_detail(id).await?.ok_or_else(|| unknown(id))?;
+    detail(&admin.store, &id).await
+}
+
+/// Returns all that is shown about the delivery with this id.
+pub(super) async fn detail(store: &Store, id: &str) -> Answer<DeliveryDetail> {
+    let id = parse(id)?;
+    let detail = store.delivery_detail(id).await?.ok_or_else(|| unknown(id))?;
     Ok(Json(DeliveryDetail {
         delivery: line(&detail.line),
         body: detail.body.as_ref().map(text),

@@ -17,10 +17,11 @@ use super::query::{Parameters, name_cursor, row_cursor};
 use crate::cancel;
 use crate::problem::Code;
 use postback_store::overview::{Excerpt, RequestFilter, RequestLine, RequestStatus};
-use postback_store::{self as store, Cancelled as WasCancelled, NewRequest, Submitted, Timeline};
+use postback_store::{self as store, Cancelled as WasCancelled, NewRequest, Store, Submitted, Timeline};
 use postback_wire::id::RequestId;
 use postback_wire::names::header;
 use postback_wire::report::Reason;
+use postback_wire::time::Clock;
 use postback_wire::webhook::{Shown, shown};
 
 /// The header that a repeated request is stored with. It names the request that it repeats.
@@ -46,34 +47,39 @@ fn status(name: &str) -> Option<RequestStatus> {
 
 /// `GET /requests`.
 pub(super) async fn list(State(admin): State<Arc<Admin>>, uri: Uri) -> Answer<Page<Request>> {
+    let _turn = admin.reads.acquire().await;
+    page(&admin.store, &admin.clock, &uri).await
+}
+
+/// Returns the page of the list for which the query of `uri` asks.
+pub(super) async fn page(store: &Store, clock: &Clock, uri: &Uri) -> Answer<Page<Request>> {
     let known = ["route", "status", "token", "since", "until", "id", "cursor", "limit"];
-    let parameters = Parameters::of(&uri, &known)?;
+    let parameters = Parameters::of(uri, &known)?;
     let limit = parameters.limit()?;
     let filter = RequestFilter {
         route: parameters.text("route"),
         status: parameters.parsed("status", WANTED_STATUS, status)?,
         owner: parameters.text("token"),
-        since: parameters.time("since", &admin.clock)?,
-        until: parameters.time("until", &admin.clock)?,
+        since: parameters.time("since", clock)?,
+        until: parameters.time("until", clock)?,
     };
-    let _turn = admin.reads.acquire().await;
     if let Some(prefix) = parameters.get("id") {
-        return by_id(&admin, prefix, &parameters.name()?, &filter, limit).await;
+        return by_id(store, prefix, &parameters.name()?, &filter, limit).await;
     }
-    let page = admin.store.list_requests(&filter, parameters.row()?, limit).await?;
+    let page = store.list_requests(&filter, parameters.row()?, limit).await?;
     Ok(Json(Page { items: page.rows.iter().map(line).collect(), next: page.next.map(row_cursor) }))
 }
 
 /// Lists the requests whose ids begin with this text. An index serves the ids, and the other filters are applied to
 /// what it finds.
 async fn by_id(
-    admin: &Admin,
+    store: &Store,
     prefix: &str,
     after: &str,
     filter: &RequestFilter,
     limit: usize,
 ) -> Answer<Page<Request>> {
-    let lines = admin.store.requests_by_id(prefix, after, limit).await?;
+    let lines = store.requests_by_id(prefix, after, limit).await?;
     let next = lines.last().filter(|_| lines.len() == limit).map(|last| name_cursor(last.id.as_str()));
     let RequestFilter { route, status, owner, since, until } = filter;
     let selects = |line: &&RequestLine| {
@@ -104,11 +110,16 @@ fn line(line: &RequestLine) -> Request {
 
 /// `GET /requests/{id}`.
 pub(super) async fn show(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> Answer<RequestDetail> {
-    let id = parse(&id)?;
     let _turn = admin.reads.acquire().await;
-    let detail = admin.store.request_detail(&id).await?.ok_or_else(|| unknown(&id))?;
-    let timeline = admin.store.timeline(&id).await?.ok_or_else(|| unknown(&id))?;
-    let sent = admin.store.list_deliveries(&deliveries::about(&id), None, deliveries::MAX_OF_ONE).await?;
+    detail(&admin.store, &id).await
+}
+
+/// Returns all that is shown about the request with this id.
+pub(super) async fn detail(store: &Store, id: &str) -> Answer<RequestDetail> {
+    let id = parse(id)?;
+    let detail = store.request_detail(&id).await?.ok_or_else(|| unknown(&id))?;
+    let timeline = store.timeline(&id).await?.ok_or_else(|| unknown(&id))?;
+    let sent = store.list_deliveries(&deliveries::about(&id), None, deliveries::MAX_OF_ONE).await?;
     let extras = detail.extras.as_deref();
     let metadata = extras.and_then(|extras| serde_json::from_str(extras.metadata.as_deref()?).ok());
     let webhooks = detail.registration.iter().flat_map(|registration| &registration.webhooks);

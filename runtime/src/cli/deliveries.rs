@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
-use super::offline_store::{BY, CommandResult, with_store};
+use super::offline_store::{BY, CommandResult, is_kept, with_store};
 use super::print;
 use super::remote::{Done, ListArguments, Remote, each, finished, json, listed, said};
 use super::requests::shown_text;
+use super::table::Table;
 use crate::admin::audit;
 use crate::admin::client::Client;
 use crate::admin::model::{Attempt, Delivery, DeliveryDetail, Replay, Replayed as Answer, Selection};
@@ -103,7 +104,21 @@ impl Deliveries {
 
     /// Runs the command. Returns the text to print, or the reason why the command has failed.
     pub(crate) async fn run(&self, options: store::Options, ca_file: Option<&Path>) -> Result<String, String> {
-        let client = || self.remote().client(&options.place, ca_file);
+        match (self.remote().find(&options.place, ca_file)?, self) {
+            (Some(client), _) => self.ask(&client).await,
+            (None, Self::List { .. } | Self::Show { .. }) if is_kept(&options.place) => {
+                with_store(options, async |store| Ok(self.ask(&Client::of_store(store.clone())).await)).await
+            }
+            (None, Self::Replay { ids, all: false, filter, json, .. }) => {
+                one_or_more(ids, filter)?;
+                with_store(options, async |store| replay_each(store, ids, *json).await).await
+            }
+            _ => self.remote().client(&options.place, ca_file).map(|_| String::new()),
+        }
+    }
+
+    /// Runs the command with this client.
+    async fn ask(&self, client: &Client) -> Result<String, String> {
         match self {
             Self::List { filter, list, .. } => {
                 let Filter { status, to, subject, since, until } = filter;
@@ -115,35 +130,37 @@ impl Deliveries {
                     ("until", until.as_deref()),
                 ];
                 let deliveries =
-                    listed(&client()?, "/deliveries", &filters, list.limit).await.map_err(|error| said(&error))?;
+                    listed(client, "/deliveries", &filters, list.limit).await.map_err(|error| said(&error))?;
                 if list.json { json(&deliveries) } else { Ok(lines(&deliveries)) }
             }
             Self::Show { id, json: as_json, .. } => {
-                let client = client()?;
                 let Ok(delivery) = id.parse::<ReportId>() else {
-                    return Err(not_a_delivery(&client, id, format!("`{}` is not a UUID", Escaped(id))).await);
+                    return Err(not_a_delivery(client, id, format!("`{}` is not a UUID", Escaped(id))).await);
                 };
                 match client.get::<DeliveryDetail>(&format!("/deliveries/{delivery}")).await {
                     Ok(shown) if *as_json => json(&shown),
                     Ok(shown) => Ok(detail(&shown)),
-                    Err(error) if error.is_not_found() => Err(not_a_delivery(&client, id, said(&error)).await),
+                    Err(error) if error.is_not_found() => Err(not_a_delivery(client, id, said(&error)).await),
                     Err(error) => Err(said(&error)),
                 }
             }
             Self::Replay { ids, all, filter, json, .. } => {
                 if *all {
-                    return replay_all(&client()?, filter, *json).await;
+                    return replay_all(client, filter, *json).await;
                 }
-                if ids.is_empty() || !filter.is_empty() {
-                    return Err("name the ids of deliveries, or use --all with at least one filter".to_owned());
-                }
-                match self.remote().find(&options.place, ca_file)? {
-                    Some(client) => each(ids, *json, async |id| replay_live(&client, id).await).await,
-                    None => with_store(options, async |store| replay_each(store, ids, *json).await).await,
-                }
+                one_or_more(ids, filter)?;
+                each(ids, *json, async |id| replay_live(client, id).await).await
             }
         }
     }
+}
+
+/// Checks that a replay of single deliveries names some, and has no filter.
+fn one_or_more(ids: &[String], filter: &Filter) -> Result<(), String> {
+    if ids.is_empty() || !filter.is_empty() {
+        return Err("name the ids of deliveries, or use --all with at least one filter".to_owned());
+    }
+    Ok(())
 }
 
 async fn replay_live(client: &Client, id: &str) -> Result<Done, String> {
@@ -223,22 +240,27 @@ fn lines(deliveries: &[Delivery]) -> String {
     if deliveries.is_empty() {
         return "no delivery matches\n".to_owned();
     }
-    deliveries.iter().fold(String::new(), |mut text, delivery| {
-        let _ = writeln!(text, "{}", line(delivery));
-        text
-    })
+    let mut table = Table::with_status(1);
+    for delivery in deliveries {
+        table.row(cells(delivery));
+    }
+    table.text()
 }
 
 /// Shows a delivery on one line.
 pub(super) fn line(delivery: &Delivery) -> String {
+    cells(delivery).join("  ")
+}
+
+/// Returns what the list shows about a delivery: its id, what has become of it, when it was made, and what it is about.
+fn cells(delivery: &Delivery) -> Vec<String> {
     let Delivery { id, webhook_id, subject, url, status, created, attempts, last_attempt, refused, .. } = delivery;
     let again = if webhook_id == id { String::new() } else { format!(", a replay of {webhook_id}") };
     let last = last_attempt.as_ref().map_or_else(String::new, |last| format!(": {}", answer(last)));
     let why = refused.as_ref().map_or_else(String::new, |why| format!(": {why}"));
     let s = if *attempts == 1 { "" } else { "s" };
-    let text =
-        format!("{id}  {status} to {url} after {attempts} attempt{s}{last}{why}  {created}  about {subject}{again}");
-    Escaped(&text).to_string()
+    let end = format!("{status} to {url} after {attempts} attempt{s}{last}{why}");
+    [id, &end, created, &format!("about {subject}{again}")].iter().map(|cell| Escaped(cell).to_string()).collect()
 }
 
 fn answer(attempt: &Attempt) -> String {

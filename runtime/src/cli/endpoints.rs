@@ -1,12 +1,12 @@
 //! The command `endpoints`: lists the webhooks whose receivers want no more reports, and enables them again.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use clap::Subcommand;
 
 use super::offline_store::{BY, CommandResult, with_store};
 use super::remote::{Done, Remote, finished, json, listed, said};
+use super::table::Table;
 use crate::admin::audit;
 use crate::admin::client::Client;
 use crate::admin::model::{AllEnabled, DisabledName, Enabled, Endpoint, Name};
@@ -182,13 +182,13 @@ fn shown_list(list: &[Endpoint], as_json: bool) -> Result<String, String> {
     if list.is_empty() {
         return Ok("no webhook is disabled\n".to_owned());
     }
-    let mut text = String::new();
+    let mut table = Table::default();
     for Endpoint { url, since, reason, held, .. } in list {
-        let held = if *held > 0 { format!("  {held} held") } else { String::new() };
-        // The result of `writeln!` is ignored, because writing to a `String` cannot fail.
-        let _ = writeln!(text, "{}", Escaped(&format!("{url}  since {since}  {reason}{held}")));
+        let held = if *held > 0 { format!("{held} held") } else { String::new() };
+        let cells = [url, &format!("since {since}"), reason, &held];
+        table.row(cells.iter().map(|cell| Escaped(cell).to_string()).collect());
     }
-    Ok(text)
+    Ok(table.text())
 }
 
 #[cfg(all(test, feature = "sqlite"))]

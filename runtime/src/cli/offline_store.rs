@@ -45,6 +45,11 @@ pub(super) async fn with_new_store<T>(
     done.map_err(|error| Causes(&error).to_string())?
 }
 
+/// Whether a store of this kind is there after its server has stopped.
+pub(super) fn is_kept(place: &Location) -> bool {
+    !matches!(place, Location::Memory { .. })
+}
+
 const IN_MEMORY: &str = "the store is in memory, and is lost when the server stops";
 
 /// Returns the reason why there is no store to open. Returns `None` if there is a store.

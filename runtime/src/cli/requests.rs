@@ -6,7 +6,9 @@ use std::path::Path;
 use clap::Subcommand;
 
 use super::deliveries;
+use super::offline_store::{is_kept, with_store};
 use super::remote::{Done, ListArguments, Remote, each, json, listed, said};
+use super::table::Table;
 use crate::admin::client::Client;
 use crate::admin::model::{Cancelled, Content, Event, Progress, Request, RequestDetail, Retried};
 use postback_store as store;
@@ -91,7 +93,19 @@ impl Requests {
 
     /// Runs the command. Returns the text to print, or the reason why the command has failed.
     pub(crate) async fn run(&self, options: &store::Options, ca_file: Option<&Path>) -> Result<String, String> {
-        let client = self.remote().client(&options.place, ca_file)?;
+        if let Some(client) = self.remote().find(&options.place, ca_file)? {
+            return self.ask(client).await;
+        }
+        match self {
+            Self::List { .. } | Self::Show { .. } if is_kept(&options.place) => {
+                with_store(options.clone(), async |store| Ok(self.ask(Client::of_store(store.clone())).await)).await
+            }
+            _ => self.remote().client(&options.place, ca_file).map(|_| String::new()),
+        }
+    }
+
+    /// Runs the command with this client.
+    async fn ask(&self, client: Client) -> Result<String, String> {
         match self {
             Self::List { route, status, token, id, since, until, list, .. } => {
                 let filters = [
@@ -145,18 +159,26 @@ fn lines(requests: &[Request]) -> String {
     if requests.is_empty() {
         return "no request matches\n".to_owned();
     }
-    requests.iter().fold(String::new(), |mut text, request| {
-        let _ = writeln!(text, "{}", line(request));
-        text
-    })
+    let mut table = Table::with_status(2);
+    for request in requests {
+        table.row(cells(request));
+    }
+    table.text()
 }
 
 fn line(request: &Request) -> String {
+    let cells = cells(request);
+    cells.iter().filter(|cell| !cell.is_empty()).map(String::as_str).collect::<Vec<_>>().join("  ")
+}
+
+/// Returns what the list shows about a request: its id, its route, its status, when it was made, and its token.
+fn cells(request: &Request) -> Vec<String> {
     let Request { id, route, status, reason, token, created, cancelling, .. } = request;
     let reason = reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
-    let token = token.as_ref().map_or_else(String::new, |token| format!("  token {token}"));
+    let token = token.as_ref().map_or_else(String::new, |token| format!("token {token}"));
     let cancelling = if *cancelling { ", being cancelled" } else { "" };
-    Escaped(&format!("{id}  {route}  {status}{reason}{cancelling}  {created}{token}")).to_string()
+    let status = format!("{status}{reason}{cancelling}");
+    [id, route, &status, created, &token].iter().map(|cell| Escaped(cell).to_string()).collect()
 }
 
 // The results of `writeln!` are ignored below, because writing to a `String` cannot fail.
