@@ -23,12 +23,14 @@ pub(crate) const PATH: &str = "/_postback/";
 const FILES: &[File] = &[
     File { path: "index.html", content: include_str!("dashboard/index.html") },
     File { path: "dashboard.css", content: include_str!("dashboard/dashboard.css") },
+    File { path: "ask.js", content: include_str!("dashboard/ask.js") },
     File { path: "main.js", content: include_str!("dashboard/main.js") },
     File { path: "table.js", content: include_str!("dashboard/table.js") },
     File { path: "views.js", content: include_str!("dashboard/views.js") },
     File { path: "views/overview.js", content: include_str!("dashboard/views/overview.js") },
     File { path: "views/requests.js", content: include_str!("dashboard/views/requests.js") },
     File { path: "views/deliveries.js", content: include_str!("dashboard/views/deliveries.js") },
+    File { path: "views/dead.js", content: include_str!("dashboard/views/dead.js") },
 ];
 
 /// Decides whether a call with these headers, from this address, may open a session.

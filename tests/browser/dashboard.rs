@@ -1,6 +1,6 @@
 //! The dashboard in a browser: opened by the link, used with mouse and keyboard, attacked by what it shows.
 
-use postback_tests::{Answer, Process, Receiver};
+use postback_tests::{Answer, Process, Receiver, eventually};
 use serde_json::json;
 
 use crate::Test;
@@ -10,6 +10,7 @@ use crate::elements::key;
 pub const TESTS: &[(&str, Test)] = &[
     ("an_operator_opens_the_dashboard_by_the_link", an_operator_opens_the_dashboard_by_the_link),
     ("a_dead_delivery_is_sent_again_from_the_dashboard", a_dead_delivery_is_sent_again_from_the_dashboard),
+    ("dead_letters_are_sent_again_by_choice_and_by_filter", dead_letters_are_sent_again_by_choice_and_by_filter),
 ];
 
 const HOSTILE: &str = "<img src=x onerror='window.ran=1'><script>window.ran=1</script>";
@@ -102,4 +103,62 @@ fn a_dead_delivery_is_sent_again_from_the_dashboard(browser: &mut Browser) {
     browser.wait_for_text("204");
     browser.is_accessible();
     browser.screenshot("dashboard");
+}
+
+/// Waits until the server has this number of deliveries that succeeded.
+fn wait_for_delivered(browser: &Browser, wanted: u64) {
+    let count = "return fetch('api/deliveries?status=delivered', {headers: {'x-postback-page': '1'}})
+        .then(answer => answer.json()).then(page => page.items.length)";
+    eventually("deliveries", || match browser.run(count).as_u64() {
+        Some(count) if count == wanted => Ok(()),
+        other => Err(other),
+    });
+}
+
+fn dead_letters_are_sent_again_by_choice_and_by_filter(browser: &mut Browser) {
+    let receiver = Receiver::answering(|_, before| Answer::Status(if before < 3 { 500 } else { 204 }));
+    let url = receiver.url("/in");
+    let server = start(&format!("[config]\nwebhook_url = {url:?}\n[delivery]\nschedule = [\"0s\"]\n"));
+    browser.open(&link(&server));
+    browser.wait_for_text("delivered since the start");
+    for text in ["a", "b", "c"] {
+        submit(browser, text);
+    }
+    browser.click_text("Dead letters");
+    browser.wait_until("document.querySelectorAll('input[name=chosen]').length === 3");
+    // Nothing is chosen, so nothing can be sent.
+    browser.wait_until(
+        "[...document.querySelectorAll('button')].find(one => one.innerText === 'Send 0 chosen again').disabled",
+    );
+    browser.click("tr:nth-child(1) input[name=chosen]");
+    browser.click("tr:nth-child(3) input[name=chosen]");
+    browser.is_accessible();
+    browser.click_text("Send 2 chosen again");
+    browser.wait_for_text("Replay done: 2 sent again, 0 not");
+    browser.wait_for_text("Send 0 chosen again");
+    wait_for_delivered(browser, 2);
+    browser.click("tr:nth-child(2) td button");
+    wait_for_delivered(browser, 3);
+    // A question comes before all that match are sent. Nothing is sent if the answer is no.
+    browser.click_text("Send all that match again");
+    browser.wait_for_text("Send every delivery with the status dead again?");
+    browser.is_accessible();
+    browser.press(key::ESCAPE);
+    browser.wait_until("!document.querySelector('dialog')");
+    browser.fill("input[name=url]", "http://elsewhere.example/");
+    browser.press(key::TAB);
+    browser.wait_for_text("Nothing here.");
+    browser.click_text("Send all that match again");
+    browser.click_text("Send all again");
+    browser.wait_for_text("Replay done: 0 sent again, 0 not");
+    browser.fill("input[name=url]", &url);
+    browser.press(key::TAB);
+    browser.wait_until("document.querySelectorAll('input[name=chosen]').length === 3");
+    browser.click_text("Send all that match again");
+    browser.click_text("Send all again");
+    browser.wait_for_text("Replay done: 3 sent again, 0 not");
+    wait_for_delivered(browser, 6);
+    browser.resize(PHONE);
+    assert!(browser.fits());
+    browser.screenshot("dashboard-dead");
 }

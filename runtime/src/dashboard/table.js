@@ -45,11 +45,12 @@ export async function page(path, filters, cursor) {
 
 const lists = new WeakMap(); // what reads the first page of a list anew, by the element that shows it
 
-// Draws a list with filters into an element, or reads the first page of the list anew if the element shows it already. `fields` are [name, label, choices or null].
-export function list(into, ended, { name, path, fields, columns, row }) {
+// Draws a list with filters into an element, or reads the first page of the list anew if the element shows it already. `fields` are [name, label, choices or null, first choice]; a field with a first choice has no choice "all".
+// `above(filters, load)` makes what stands between the filters and the rows, once. `changed()` is told of other filters.
+export function list(into, ended, { name, path, fields, columns, row, above, changed }) {
   const again = lists.get(into);
   if (again) return again();
-  const filters = {};
+  const filters = Object.fromEntries(fields.filter(([, , , first]) => first).map(([field, , , first]) => [field, first]));
   let cursors = [null];
   const body = element("div", { class: "stack" });
   const load = async () => {
@@ -74,13 +75,14 @@ export function list(into, ended, { name, path, fields, columns, row }) {
   const change = (field) => (event) => {
     filters[field] = event.target.value.trim();
     cursors = [null];
+    changed?.();
     load();
   };
-  const controls = fields.map(([field, label, choices]) => element("label", {}, label, choices
+  const controls = fields.map(([field, label, choices, first]) => element("label", {}, label, choices
     ? element("select", { name: field, onchange: change(field) },
-      element("option", { value: "" }, "all"), choices.map((choice) => element("option", { value: choice }, choice)))
+      first ? null : element("option", { value: "" }, "all"), choices.map((choice) => element("option", { value: choice }, choice)))
     : element("input", { name: field, onchange: change(field), maxlength: 2000, spellcheck: "false" })));
-  fill(into, element("h2", {}, name), element("div", { class: "row" }, controls, button("Reload", load)), body);
+  fill(into, element("h2", {}, name), element("div", { class: "row" }, controls, button("Reload", load)), above?.(filters, load) ?? null, body);
   lists.set(into, () => (cursors.length === 1 ? load() : undefined));
   return load();
 }

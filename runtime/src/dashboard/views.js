@@ -2,5 +2,6 @@
 import { overview } from "./views/overview.js";
 import { requests } from "./views/requests.js";
 import { deliveries } from "./views/deliveries.js";
+import { dead } from "./views/dead.js";
 
-export const views = [overview, requests, deliveries];
+export const views = [overview, requests, deliveries, dead];
