@@ -1,6 +1,8 @@
 //! Writes lists in columns. On a terminal, the lines fit its width: what is too long is cut off, and `…` stands for it.
 //! Otherwise nothing is cut off, because a program reads the lines.
 
+use std::fmt::Write as _;
+
 use anstyle::{AnsiColor, Style};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
@@ -45,7 +47,8 @@ impl Table {
                     let style = self.status.filter(|status| *status == at).map_or_else(Style::new, |_| style_of(&cell));
                     line.push_str(&gap);
                     gap.clear();
-                    line.push_str(&format!("{style}{cell}{style:#}"));
+                    // The result is ignored, because writing to a `String` cannot fail.
+                    let _ = write!(line, "{style}{cell}{style:#}");
                 }
                 gap.push_str(&" ".repeat(width - used.min(*width)));
                 gap.push_str(GAP);
@@ -73,7 +76,7 @@ impl Table {
         }
         // In a very narrow terminal, columns are left out from the end, and then the ids are cut off.
         for at in (0..columns).rev() {
-            let gone = over.min(widths[at].saturating_sub(if at == 0 { 1 } else { 0 }));
+            let gone = over.min(widths[at].saturating_sub(usize::from(at == 0)));
             widths[at] -= gone;
             over -= gone;
         }
@@ -147,8 +150,8 @@ mod tests {
     #[test]
     fn lines_fit_the_terminal_and_ids_stay_whole() {
         let id = "0193a4c2-7b1e-7c3a-9c1d-0123456789ab";
-        let rows: [&[&str]; 2] =
-            [&[id, &"r".repeat(60), "completed", "日本語".repeat(20).as_str()], &[id, "/a", "failed", ""]];
+        let (route, wide) = ("r".repeat(60), "日本語".repeat(20));
+        let rows: [&[&str]; 2] = [&[id, &route, "completed", &wide], &[id, "/a", "failed", ""]];
         for width in [200, 100, 80, 64] {
             let text = table(&rows).text_within(Some(width));
             assert!(text.lines().all(|line| line.width() <= width), "{width}: {text}");
