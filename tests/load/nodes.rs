@@ -171,6 +171,7 @@ fn until_told(runtime: &Runtime, side: &Side) {
             let body = post.send().await?.bytes().await?;
             let answer: Value = serde_json::from_slice(&body).expect("an answer");
             let id = answer["id"].as_str().expect("an id");
+            first.trips.sent(id);
             let get = second.client.get(format!("{}/{id}?wait=30", second.server));
             let body = get.send().await?.bytes().await?;
             Ok::<Value, reqwest::Error>(serde_json::from_slice(&body).expect("a status"))

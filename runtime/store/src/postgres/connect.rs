@@ -22,8 +22,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// - An idle connection is kept. If the machine of this process is lost, the server notices that within half a minute.
 /// - A transaction in which nothing happens is ended: a process that was stopped must not keep the others from taking
 ///   over its rows.
-/// - Each statement is planned for the present size of its tables, because a plan that was made for a small table may
-///   read the whole table when it is large.
+/// - Each statement is planned once for each connection, and not for each value: planning would cost more than all the
+///   rest. A plan does not read a whole table, however small the table was when the plan was made. A test holds each
+///   statement to that.
 /// - No statement waits for long: the writer repeats a batch that failed.
 const SETTINGS: &str = "
     SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;

@@ -58,7 +58,7 @@ const ROWS: &str = "
 async fn connect(world: &World) -> PgConnection {
     let options = world.database().reveal().parse::<sqlx::postgres::PgConnectOptions>().unwrap();
     let mut conn = options.options([("search_path", world.database().schema())]).connect().await.unwrap();
-    let settings = "SET enable_seqscan = off; SET jit = off; SET plan_cache_mode = force_custom_plan";
+    let settings = "SET enable_seqscan = off; SET jit = off; SET plan_cache_mode = force_generic_plan";
     sqlx::raw_sql(settings).execute(&mut conn).await.unwrap();
     conn
 }
@@ -105,7 +105,7 @@ async fn walks(
     if let Err(error) = sqlx::raw_sql(prepare).execute(&mut *conn).await {
         return vec![format!("{error}:\n  {sql}")];
     }
-    // The plan is made for the values of the variables, as in the program.
+    // The plan is made without the values of the variables, as in the program.
     let types = "SELECT parameter_types::text[] FROM pg_prepared_statements WHERE name = 'it'";
     let types: Vec<String> = sqlx::query_scalar(types).fetch_one(&mut *conn).await.unwrap();
     let values: Vec<&str> = types.iter().map(|name| value(name)).collect();
