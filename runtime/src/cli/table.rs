@@ -135,7 +135,9 @@ mod tests {
 
     fn table(rows: &[&[&str]]) -> Table {
         let mut table = Table::default();
-        rows.iter().for_each(|row| table.row(row.iter().map(|cell| (*cell).to_owned()).collect()));
+        for row in rows {
+            table.row(row.iter().map(|cell| (*cell).to_owned()).collect());
+        }
         table
     }
 
