@@ -31,6 +31,9 @@ const FILES: &[File] = &[
     File { path: "views/requests.js", content: include_str!("dashboard/views/requests.js") },
     File { path: "views/deliveries.js", content: include_str!("dashboard/views/deliveries.js") },
     File { path: "views/dead.js", content: include_str!("dashboard/views/dead.js") },
+    File { path: "views/origins.js", content: include_str!("dashboard/views/origins.js") },
+    File { path: "views/tokens.js", content: include_str!("dashboard/views/tokens.js") },
+    File { path: "views/settings.js", content: include_str!("dashboard/views/settings.js") },
 ];
 
 /// Decides whether a call with these headers, from this address, may open a session.

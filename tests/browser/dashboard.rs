@@ -11,6 +11,9 @@ pub const TESTS: &[(&str, Test)] = &[
     ("an_operator_opens_the_dashboard_by_the_link", an_operator_opens_the_dashboard_by_the_link),
     ("a_dead_delivery_is_sent_again_from_the_dashboard", a_dead_delivery_is_sent_again_from_the_dashboard),
     ("dead_letters_are_sent_again_by_choice_and_by_filter", dead_letters_are_sent_again_by_choice_and_by_filter),
+    ("an_origin_is_disabled_and_enabled", an_origin_is_disabled_and_enabled),
+    ("a_token_is_made_shown_once_and_revoked", a_token_is_made_shown_once_and_revoked),
+    ("the_settings_are_shown_with_masked_secrets", the_settings_are_shown_with_masked_secrets),
 ];
 
 const HOSTILE: &str = "<img src=x onerror='window.ran=1'><script>window.ran=1</script>";
@@ -161,4 +164,87 @@ fn dead_letters_are_sent_again_by_choice_and_by_filter(browser: &mut Browser) {
     browser.resize(PHONE);
     assert!(browser.fits());
     browser.screenshot("dashboard-dead");
+}
+
+fn an_origin_is_disabled_and_enabled(browser: &mut Browser) {
+    let receiver = Receiver::start();
+    let url = receiver.url("/in");
+    let origin = url.trim_end_matches("/in");
+    let server = start(&format!("[config]\nwebhook_url = {url:?}\n"));
+    browser.open(&link(&server));
+    browser.click_text("Origins");
+    browser.wait_for_text("Disabled URLs and origins");
+    browser.fill("input[name=name]", origin);
+    browser.fill("input[name=reason]", HOSTILE);
+    browser.click_text("Disable");
+    browser.wait_for_text("operator");
+    submit(browser, "x");
+    // The report is held, and both lists say so.
+    browser
+        .wait_until("[...document.querySelectorAll('tr')].filter(row => /\\t1\\t/.test(row.innerText)).length === 2");
+    assert_eq!(receiver.all().len(), 0);
+    browser.is_accessible();
+    assert_eq!(browser.run("return window.ran === undefined && document.images.length === 0"), true);
+    browser.screenshot("dashboard-origins");
+    browser.click_text("Enable");
+    browser.wait_for_text("1 held reports are sent now");
+    wait_for_delivered(browser, 1);
+    browser.wait_until("document.body.innerText.split('Nothing here.').length === 3");
+    // A wrong name is refused with the reason.
+    browser.fill("input[name=name]", "elsewhere");
+    browser.click_text("Disable");
+    browser.wait_until("document.querySelector('form.panel [role=alert]')?.innerText.startsWith('`url`')");
+    browser.console();
+}
+
+fn a_token_is_made_shown_once_and_revoked(browser: &mut Browser) {
+    let server = start("");
+    browser.open(&link(&server));
+    browser.click_text("Tokens");
+    browser.wait_for_text("New token");
+    browser.fill("input[name=name]", "partner");
+    browser.fill("input[name=routes]", "/echo");
+    browser.click_text("New token");
+    browser.wait_for_text("Nobody can show it again");
+    let secret = browser.text("#secret");
+    browser.wait_until("document.querySelector('tbody')?.innerText.includes('partner')");
+    browser.is_accessible();
+    let status = |browser: &Browser| {
+        let headers = json!({"content-type": "application/json", "authorization": format!("Bearer {secret}")});
+        let call = format!(
+            "return fetch('/echo', {{method: 'POST', headers: {headers}, body: '1'}}).then(answer => answer.status)"
+        );
+        browser.run(&call)
+    };
+    assert_eq!(status(browser), 200);
+    browser.reload();
+    browser.wait_until("document.querySelector('tbody')?.innerText.includes('partner')");
+    let shown = browser.run("return document.documentElement.innerHTML");
+    assert!(!shown.as_str().unwrap().contains(&secret), "the secret is shown only once");
+    browser.resize(PHONE);
+    assert!(browser.fits());
+    browser.screenshot("dashboard-tokens");
+    browser.click_text("Revoke");
+    browser.wait_for_text("Revoke the token partner?");
+    browser.click_text("Revoke it");
+    browser.wait_until("!document.querySelector('td button')");
+    assert_eq!(status(browser), 401);
+    // The browser logs the refused call.
+    browser.console();
+}
+
+fn the_settings_are_shown_with_masked_secrets(browser: &mut Browser) {
+    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let server = start(&format!("[delivery]\nsecrets = [\"{secret}\"]\nconcurrency = 7\n"));
+    browser.open(&link(&server));
+    browser.click_text("Settings");
+    browser.wait_for_text("delivery.secrets");
+    browser.wait_for_text("postback.toml");
+    browser.is_accessible();
+    let shown = browser.run("return document.documentElement.innerHTML");
+    assert!(!shown.as_str().unwrap().contains(secret));
+    browser.click_text("Read again");
+    browser.wait_for_text("Nothing has changed.");
+    browser.resize(PHONE);
+    assert!(browser.fits());
 }

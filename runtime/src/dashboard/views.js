@@ -3,5 +3,8 @@ import { overview } from "./views/overview.js";
 import { requests } from "./views/requests.js";
 import { deliveries } from "./views/deliveries.js";
 import { dead } from "./views/dead.js";
+import { origins } from "./views/origins.js";
+import { tokens } from "./views/tokens.js";
+import { settings } from "./views/settings.js";
 
-export const views = [overview, requests, deliveries, dead];
+export const views = [overview, requests, deliveries, dead, origins, tokens, settings];
