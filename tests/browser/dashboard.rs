@@ -11,6 +11,7 @@ pub const TESTS: &[(&str, Test)] = &[
     ("an_operator_opens_the_dashboard_by_the_link", an_operator_opens_the_dashboard_by_the_link),
     ("a_dead_delivery_is_sent_again_from_the_dashboard", a_dead_delivery_is_sent_again_from_the_dashboard),
     ("dead_letters_are_sent_again_by_choice_and_by_filter", dead_letters_are_sent_again_by_choice_and_by_filter),
+    ("the_progress_of_a_request_is_seen", the_progress_of_a_request_is_seen),
     ("an_origin_is_disabled_and_enabled", an_origin_is_disabled_and_enabled),
     ("a_token_is_made_shown_once_and_revoked", a_token_is_made_shown_once_and_revoked),
     ("the_settings_are_shown_with_masked_secrets", the_settings_are_shown_with_masked_secrets),
@@ -20,7 +21,7 @@ const HOSTILE: &str = "<img src=x onerror='window.ran=1'><script>window.ran=1</s
 
 struct Server {
     process: Process,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 fn start(settings: &str) -> Server {
@@ -29,7 +30,7 @@ fn start(settings: &str) -> Server {
     let arguments = ["serve", "--listen", "127.0.0.1:0"];
     let mut process = Process::start(env!("CARGO_BIN_EXE_workload"), folder.path(), &arguments, &[]);
     process.ready();
-    Server { process, _folder: folder }
+    Server { process, folder }
 }
 
 /// Returns the link that the server has printed.
@@ -39,12 +40,18 @@ fn link(server: &Server) -> String {
     word.expect("a link").to_owned()
 }
 
-/// Submits a payload as the page's own server is called. Returns the id of the request.
-fn submit(browser: &Browser, payload: &str) -> String {
+/// Submits a text to the route `/echo`. Returns the id of the request.
+fn submit(browser: &Browser, text: &str) -> String {
+    submit_to(browser, "/echo", &json!(text).to_string())
+}
+
+/// Submits JSON as the page's own server is called. Returns the id of the request.
+fn submit_to(browser: &Browser, route: &str, payload: &str) -> String {
     let call = format!(
-        "return fetch('/echo', {{method: 'POST', headers: {{'content-type': 'application/json'}}, body: {}}})
+        "return fetch({}, {{method: 'POST', headers: {{'content-type': 'application/json'}}, body: {}}})
             .then(answer => answer.json()).then(answer => answer.id)",
-        json!(json!(payload).to_string())
+        json!(route),
+        json!(payload)
     );
     browser.run(&call).as_str().expect("an id").to_owned()
 }
@@ -245,6 +252,27 @@ fn the_settings_are_shown_with_masked_secrets(browser: &mut Browser) {
     assert!(!shown.as_str().unwrap().contains(secret));
     browser.click_text("Read again");
     browser.wait_for_text("Nothing has changed.");
+    browser.resize(PHONE);
+    assert!(browser.fits());
+}
+
+fn the_progress_of_a_request_is_seen(browser: &mut Browser) {
+    let server = start("");
+    browser.open(&link(&server));
+    browser.wait_for_text("delivered since the start");
+    let payload = json!({"steps": 4, "gate": "gate", "detail": {"page": HOSTILE}});
+    let id = submit_to(browser, "/tell", &payload.to_string());
+    browser.run(&format!("location.hash = 'requests/{id}'"));
+    browser.wait_until("document.querySelector('progress')?.value === 0.75");
+    browser.wait_for_text("75 %");
+    browser.wait_for_text("step 3");
+    browser.is_accessible();
+    browser.screenshot("dashboard-progress");
+    assert_eq!(browser.run("return window.ran === undefined && document.images.length === 0"), true);
+    std::fs::write(server.folder.path().join("gate"), "").unwrap();
+    browser.wait_for_text("the gate is open");
+    browser.wait_until("document.querySelector('progress')?.value === 1");
+    browser.wait_for_text("completed");
     browser.resize(PHONE);
     assert!(browser.fits());
 }

@@ -8,6 +8,20 @@ function link(id) {
   return element("a", { class: "mono", href: `#requests/${encodeURIComponent(id)}` }, text(id));
 }
 
+// What the handler has told last. A fraction is a bar, and what has none is told by its message alone.
+function progress(told) {
+  if (!told) return null;
+  const known = typeof told.fraction === "number";
+  return element("section", { class: "panel stack" }, element("h3", {}, "Progress"),
+    element("div", { class: "row" },
+      known ? element("progress", { "aria-label": "progress of the request", max: "1", value: told.fraction }) : null,
+      known ? element("span", {}, `${Math.floor(told.fraction * 100)} %`) : null,
+      told.message ? element("span", {}, text(told.message, 1000)) : null,
+      element("span", { class: "dim" }, "told by run ", String(told.run), ", ", time(told.at))),
+    told.detail === undefined || told.detail === null ? null
+      : element("pre", { class: "code", tabindex: "0" }, text(JSON.stringify(told.detail, null, 2), 10000)));
+}
+
 async function change(id, what, done) {
   try {
     const answer = await call("POST", `api/requests/${encodeURIComponent(id)}/${what}`);
@@ -31,6 +45,7 @@ async function one(into, id, ended) {
     pairs([["route", request.route], ["created", time(request.created)], ["finished", time(request.finished)],
       ["reason", request.reason], ["failed runs", request.failures], ["crashes", request.crashes],
       ["token", request.token], ["repeats", request.retry_of && link(request.retry_of)], ["due", time(request.due)]]),
+    progress(request.progress),
     content("Payload", request.payload), content("Result", request.result), content("Error", request.error),
     request.detail ? element("p", {}, text(request.detail, 2000)) : null,
     table("Timeline", ["at", "what", "run", "detail"],
