@@ -168,6 +168,8 @@ fn dead_letters_are_sent_again_by_choice_and_by_filter(browser: &mut Browser) {
     browser.click_text("Send all again");
     browser.wait_for_text("Replay done: 3 sent again, 0 not");
     wait_for_delivered(browser, 6);
+    // The README shows this picture.
+    browser.screenshot("dashboard-letters");
     browser.resize(PHONE);
     assert!(browser.fits());
     browser.screenshot("dashboard-dead");
@@ -212,6 +214,8 @@ fn a_token_is_made_shown_once_and_revoked(browser: &mut Browser) {
     browser.fill("input[name=name]", "partner");
     browser.fill("input[name=routes]", "/echo");
     browser.click_text("New token");
+    browser.wait_for_text("From then on, calls without a token are refused.");
+    browser.click_text("Make it");
     browser.wait_for_text("Nobody can show it again");
     let secret = browser.text("#secret");
     browser.wait_until("document.querySelector('tbody')?.innerText.includes('partner')");

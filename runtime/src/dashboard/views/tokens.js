@@ -4,6 +4,8 @@ import { button, call, copy, element, fill, tag, toast } from "../shared/dom.js"
 import { list, text, time } from "../table.js";
 
 const SCOPES = ["submit", "read", "cancel"];
+// The server closes itself to callers without a token when it gets its first one.
+const FIRST = "This is the first token. From then on, calls without a token are refused. Make it?";
 
 async function revoke(token, load) {
   if (!(await ask(`Revoke the token ${text(token.name)}? Its callers are refused at once, for ever.`, "Revoke it"))) return;
@@ -24,6 +26,8 @@ function form(load) {
   const make = async (event) => {
     event.preventDefault();
     try {
+      const { items } = await call("GET", "api/tokens?limit=1");
+      if (items.length === 0 && !(await ask(FIRST, "Make it"))) return;
       const created = await call("POST", "api/tokens", {
         name: name.value.trim(), scopes: boxes.filter((box) => box.checked).map((box) => box.value),
         routes: routes.value.split(/[\s,]+/).filter(Boolean),
