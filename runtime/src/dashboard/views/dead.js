@@ -1,7 +1,7 @@
 // Dead letters: deliveries that ended without success, and replay of one, of a selection, and of all that match.
 import { ask } from "../ask.js";
 import { button, call, element, fill, toast } from "../shared/dom.js";
-import { list, status, text, time } from "../table.js";
+import { list, text, time } from "../table.js";
 
 const STATUSES = ["dead", "gone", "refused"];
 // How often the page asks how far a replay has come.
@@ -105,12 +105,12 @@ function draw(into, _, ended) {
   return list(into, ended, {
     name: "Dead letters", path: "api/deliveries", above, changed: clear,
     fields: [["status", "Status", STATUSES, "dead"], ["url", "URL begins with", null], ["since", "Since (2h, or a time)", null], ["until", "Until", null]],
-    columns: ["chosen", "status", "delivery", "url", "attempts", "ended", "last answer", "again"],
+    // The filter says the status of all rows.
+    columns: ["chosen", "delivery", "url", "attempts", "ended", "last answer", "again"],
     row: (delivery) => [
       element("input", { type: "checkbox", name: "chosen", value: delivery.id, checked: chosen.has(delivery.id),
         "aria-label": `choose ${text(delivery.id)}`,
         onchange: (event) => { chosen[event.target.checked ? "add" : "delete"](delivery.id); count(); } }),
-      status(delivery.status),
       element("a", { class: "mono", href: `#deliveries/${encodeURIComponent(delivery.id)}` }, text(delivery.id)),
       text(delivery.url), String(delivery.attempts), time(delivery.finished),
       text(delivery.refused ?? delivery.last_attempt?.status ?? delivery.last_attempt?.error),
