@@ -283,7 +283,7 @@ async fn mark_begun(conn: &mut PgConnection, claims: &[RequestClaim]) -> Result<
         claims.iter().map(|claim| (claim.id.as_str(), i64::from(claim.epoch))).unzip();
     let sql = sql!(
         "UPDATE request AS r SET begun = r.epoch FROM unnest($1::text[], $2::bigint[]) AS i (id, epoch) \
-         WHERE r.id = i.id AND r.epoch = i.epoch AND r.state = {running}"
+         WHERE r.id = i.id AND r.epoch = i.epoch AND r.state + 0 = {running}"
     );
     query(sql).bind(ids).bind(epochs).execute(conn).await.map(drop)
 }

@@ -1,5 +1,8 @@
 //! Every SQL statement is made here. So a test sees each statement, and can ask PostgreSQL how the statement finds its
 //! rows.
+//!
+//! A statement that looks for rows by their ids writes `state + 0 = …`. Otherwise PostgreSQL may read the whole index of
+//! the rows with this state, because there were few when it made its plan.
 
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::{Query, QueryScalar};

@@ -23,7 +23,8 @@ impl Apply for CancelRunning {
             return Ok(());
         }
         let ids: Vec<&str> = by_id.keys().copied().collect();
-        let sql = sql!("UPDATE request SET cancel = true WHERE id = ANY($1) AND state = {running} RETURNING id, epoch");
+        let sql =
+            sql!("UPDATE request SET cancel = true WHERE id = ANY($1) AND state + 0 = {running} RETURNING id, epoch");
         for row in query(sql).bind(ids).fetch_all(&mut *batch.conn).await? {
             if let Some((at, id)) = by_id.get(row.try_get::<&str, _>(0)?) {
                 let claim = RequestClaim { id: (*id).clone(), epoch: small(&row, 1)? };

@@ -16,7 +16,7 @@ impl Apply for HoldReport {
               WHERE b.seq = r.seq ORDER BY d.seq LIMIT 1), \
              node = NULL, attempt = r.attempt - 1 \
              FROM unnest($1::uuid[], $2::bigint[], $3::boolean[]) AS i (id, epoch, third) \
-             WHERE r.id = i.id AND r.epoch = i.epoch AND r.state = {delivering} RETURNING r.id, r.state"
+             WHERE r.id = i.id AND r.epoch = i.epoch AND r.state + 0 = {delivering} RETURNING r.id, r.state"
         );
         let holding = |state| match state {
             None => Holding::Stale,

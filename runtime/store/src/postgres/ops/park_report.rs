@@ -14,7 +14,7 @@ impl Apply for ParkReport {
             "UPDATE report AS r SET state = {parked}, node = NULL, attempt = r.attempt - 1, \
              origin = coalesce(i.line, r.origin) \
              FROM unnest($1::uuid[], $2::bigint[], $3::text[]) AS i (id, epoch, line) \
-             WHERE r.id = i.id AND r.epoch = i.epoch AND r.state = {delivering} RETURNING r.id, r.state"
+             WHERE r.id = i.id AND r.epoch = i.epoch AND r.state + 0 = {delivering} RETURNING r.id, r.state"
         );
         let line = |op: &Self| op.line.as_deref().map(|line| storable(line).into_owned());
         put_back::<Self, String>(batch, sql, |op| (&op.claim, line(op)), settled).await

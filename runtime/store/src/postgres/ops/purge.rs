@@ -87,7 +87,8 @@ impl Apply for Purge {
             let left: bool = query_scalar(sql).bind(before.micros()).fetch_one(&mut *batch.conn).await?;
             let left = left || !routes_with_old(batch.conn, op).await?.is_empty();
             batch.answer::<Self>(at, Purged { deleted, given_up, more: left || given_up >= *most });
-            let sql = "DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE at < $1 ORDER BY at LIMIT $2)";
+            let sql =
+                "DELETE FROM audit WHERE seq = ANY(ARRAY(SELECT seq FROM audit WHERE at < $1 ORDER BY at LIMIT $2))";
             let before = before.saturating_sub(LONGER_THAN_REQUESTS);
             query(sql).bind(before.micros()).bind(limit(*most)).execute(&mut *batch.conn).await?;
         }

@@ -79,10 +79,10 @@ async fn orphans(batch: &mut Batch<'_>, nodes: &[i64], max_crashes: u32) -> Resu
 async fn requeue(batch: &mut Batch<'_>, Rows { crashed, others }: Rows) -> Result<u64, sqlx::Error> {
     let sql = sql!(
         "WITH w AS (INSERT INTO run (request, epoch, started, ended, how) \
-             SELECT seq, epoch, coalesce(started, created), $3, $4 FROM request WHERE seq = ANY($1) \
+             SELECT seq, epoch, coalesce(started, created), $3, $4 FROM request WHERE seq = ANY($1::bigint[]) \
              ON CONFLICT DO NOTHING) \
          UPDATE request SET state = {queued}, node = NULL, started = NULL, due = $5, \
-             crashes = crashes + (seq = ANY($1))::integer WHERE seq = ANY($1 || $2)"
+             crashes = crashes + (seq = ANY($1::bigint[]))::integer WHERE seq = ANY($1::bigint[] || $2::bigint[])"
     );
     let requeue = query(sql).bind(crashed).bind(others).bind(batch.now.wall.micros()).bind(RunEnd::Lost.as_str());
     Ok(requeue.bind(batch.now.due.micros()).execute(&mut *batch.conn).await?.rows_affected())
@@ -91,9 +91,9 @@ async fn requeue(batch: &mut Batch<'_>, Rows { crashed, others }: Rows) -> Resul
 /// Claims these requests for this process, so that this process can settle the requests.
 async fn take_over(batch: &mut Batch<'_>, Rows { crashed, others }: Rows) -> Result<Vec<ClaimedRequest>, sqlx::Error> {
     let sql = sql!(
-        "UPDATE request AS r SET epoch = r.epoch + 1, node = $3, crashes = r.crashes + (r.seq = ANY($1))::integer \
+        "UPDATE request AS r SET epoch = r.epoch + 1, node = $3, crashes = r.crashes + (r.seq = ANY($1::bigint[]))::integer \
          FROM request_body AS b LEFT JOIN registration AS g ON g.seq = b.seq \
-         WHERE r.seq = ANY($1 || $2) AND b.seq = r.seq RETURNING ",
+         WHERE r.seq = ANY($1::bigint[] || $2::bigint[]) AND b.seq = r.seq RETURNING ",
         CLAIMED!("false")
     );
     claimed(query(sql).bind(crashed).bind(others).bind(batch.start.node).fetch_all(&mut *batch.conn).await?)

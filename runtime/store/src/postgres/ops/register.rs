@@ -29,7 +29,7 @@ impl Apply for Register {
         let sql = sql!(
             "WITH i AS (SELECT r.seq, r.id, i.text \
                  FROM unnest($1::text[], $2::bigint[], $3::text[]) AS i (id, epoch, text) \
-                 JOIN request AS r ON r.id = i.id AND r.epoch = i.epoch AND r.state = {running}), \
+                 JOIN request AS r ON r.id = i.id AND r.epoch = i.epoch AND r.state + 0 = {running}), \
              w AS (INSERT INTO registration (seq, text) SELECT seq, text FROM i \
                  ON CONFLICT (seq) DO UPDATE SET text = excluded.text) \
              SELECT id FROM i"

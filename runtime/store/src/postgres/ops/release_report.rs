@@ -12,7 +12,7 @@ impl Apply for ReleaseReport {
         let sql = sql!(
             "UPDATE report AS r SET state = {pending}, node = NULL, due = coalesce(i.due, $4), attempt = r.attempt - 1 \
              FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS i (id, epoch, due) \
-             WHERE r.id = i.id AND r.epoch = i.epoch AND r.state = {delivering} RETURNING r.id, r.state"
+             WHERE r.id = i.id AND r.epoch = i.epoch AND r.state + 0 = {delivering} RETURNING r.id, r.state"
         );
         put_back::<Self, i64>(batch, sql, |op| (&op.claim, op.due.map(Timestamp::micros)), settled).await
     }

@@ -50,12 +50,12 @@ impl Apply for ReleaseRequest {
                  $6::text[], $7::boolean[]) AS i (id, epoch, due, failed, how, detail, begun)), \
              w AS (INSERT INTO run (request, epoch, started, ended, how, detail) \
                  SELECT r.seq, r.epoch, coalesce(r.started, r.created), $8, i.how, i.detail \
-                 FROM i JOIN request AS r ON r.id = i.id AND r.epoch = i.epoch AND r.state = {running} \
+                 FROM i JOIN request AS r ON r.id = i.id AND r.epoch = i.epoch AND r.state + 0 = {running} \
                  WHERE i.begun ON CONFLICT DO NOTHING) \
              UPDATE request AS r SET state = {queued}, node = NULL, started = NULL, \
              deadline = CASE WHEN i.begun THEN NULL ELSE r.deadline END, failures = r.failures + i.failed, \
              due = CASE WHEN r.cancel THEN least(i.due, $9) ELSE i.due END, later = NOT r.cancel AND i.due > $9 \
-             FROM i WHERE r.id = i.id AND r.epoch = i.epoch AND r.state = {running} RETURNING r.id"
+             FROM i WHERE r.id = i.id AND r.epoch = i.epoch AND r.state + 0 = {running} RETURNING r.id"
         );
         let Columns { ids, epochs, due, failed, how, details, begun } = columns;
         let release = query(sql).bind(ids).bind(epochs).bind(due).bind(failed).bind(how).bind(details).bind(begun);

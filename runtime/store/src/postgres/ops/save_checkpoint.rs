@@ -27,7 +27,7 @@ impl Apply for SaveCheckpoint {
         }
         let sql = sql!(
             "WITH i AS (SELECT r.seq, r.id, i.value FROM unnest($1::text[], $2::bigint[], $3::bytea[]) \
-                 AS i (id, epoch, value) JOIN request AS r ON r.id = i.id AND r.epoch = i.epoch AND r.state = {running}), \
+                 AS i (id, epoch, value) JOIN request AS r ON r.id = i.id AND r.epoch = i.epoch AND r.state + 0 = {running}), \
              w AS (INSERT INTO checkpoint (request, value) SELECT seq, value FROM i \
                  ON CONFLICT (request) DO UPDATE SET value = excluded.value RETURNING request) \
              SELECT i.id FROM w JOIN i ON i.seq = w.request"

@@ -74,7 +74,7 @@ async fn write(batch: &mut Batch<'_>, columns: Columns<'_>) -> Result<HashSet<Re
              $6::text[], $7::bytea[], $8::bigint[], $9::bigint[], $10::bigint[]) \
              AS i (id, epoch, started, took, status, error, response, state, due, finished)), \
          r AS (UPDATE report AS r SET state = i.state, due = coalesce(i.due, r.due), finished = i.finished, \
-             node = NULL FROM i WHERE r.id = i.id AND r.epoch = i.epoch AND r.state = {delivering} \
+             node = NULL FROM i WHERE r.id = i.id AND r.epoch = i.epoch AND r.state + 0 = {delivering} \
              RETURNING r.seq, r.id, r.attempt, r.epoch), \
          w AS (INSERT INTO attempt (report, n, epoch, started, took, status, error, response) \
              SELECT r.seq, r.attempt, r.epoch, i.started, i.took, i.status, i.error, i.response \

@@ -33,7 +33,7 @@ impl Apply for TellProgress {
             "WITH i AS (SELECT r.seq, r.id, r.epoch, i.fraction, i.message, i.detail, i.at \
                  FROM unnest($1::text[], $2::bigint[], $3::double precision[], $4::text[], $5::bytea[], $6::bigint[]) \
                  AS i (id, epoch, fraction, message, detail, at) \
-                 JOIN request AS r ON r.id = i.id AND r.epoch = i.epoch AND r.state = {running}), \
+                 JOIN request AS r ON r.id = i.id AND r.epoch = i.epoch AND r.state + 0 = {running}), \
              w AS (INSERT INTO run_progress AS p (request, epoch, sequence, fraction, message, detail, at) \
                  SELECT seq, epoch, 1, fraction, message, detail, at FROM i ON CONFLICT (request) DO UPDATE \
                  SET epoch = excluded.epoch, sequence = p.sequence + 1, fraction = excluded.fraction, \
