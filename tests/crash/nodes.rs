@@ -82,7 +82,7 @@ pub(crate) fn run(stage: &mut Stage<'_>, nodes: usize) -> Vec<String> {
         std::thread::sleep(Duration::from_millis(20));
     }
     clients.stop();
-    let database = Database::Postgres(options);
+    let database = Database::Postgres(Box::new(options));
     record::quiet(stage.receiver.runtime.handle(), &database);
     for node in &all.nodes {
         node.process.terminate();

@@ -22,7 +22,7 @@ const CANCELLED: i64 = 4;
 /// Where the program under test keeps its rows.
 pub(crate) enum Database {
     File(PathBuf),
-    Postgres(PgConnectOptions),
+    Postgres(Box<PgConnectOptions>),
 }
 
 enum Open {

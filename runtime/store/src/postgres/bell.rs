@@ -106,14 +106,13 @@ async fn notify(
     session: Option<PgConnection>,
     channel: &str,
 ) -> Result<PgConnection, sqlx::Error> {
-    let mut conn = match session {
-        Some(conn) => conn,
-        None => {
-            let mut conn = connector.connect().await?;
-            // A call that is lost when the server crashes does no harm.
-            within(CALL, sqlx::raw_sql("SET synchronous_commit = off").execute(&mut conn)).await?;
-            conn
-        }
+    let mut conn = if let Some(conn) = session {
+        conn
+    } else {
+        let mut conn = connector.connect().await?;
+        // A call that is lost when the server crashes does no harm.
+        within(CALL, sqlx::raw_sql("SET synchronous_commit = off").execute(&mut conn)).await?;
+        conn
     };
     // The name of the channel has only letters, digits and `_`.
     within(CALL, sqlx::raw_sql(AssertSqlSafe(format!("NOTIFY {channel}"))).execute(&mut conn)).await?;

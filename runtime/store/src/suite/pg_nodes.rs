@@ -261,7 +261,7 @@ fn nodes_whose_wall_clocks_differ_agree_on_what_is_due() {
     a.go(async |store| {
         submit(store, world.request("r")).await;
         let row = store.claim_requests(1).await.unwrap().rows.remove(0);
-        let pause = world.now().saturating_add(Duration::from_secs(600));
+        let pause = world.now().saturating_add(Duration::from_mins(10));
         current(store.retry_request(row.claim, pause, None).await);
     });
     // The clock of the second machine is a day ahead.
