@@ -205,7 +205,7 @@ async fn only_the_admin_token_opens_the_api_over_the_network() {
     let mut missing = run(elsewhere.path(), &without);
     missing.wait_for("--url needs the admin token");
     let mut nowhere = run(elsewhere.path(), &["requests", "list"]);
-    nowhere.wait_for("no server has the database");
+    nowhere.wait_for("there is no database workload.db");
 }
 
 #[tokio::test(flavor = "multi_thread")]
