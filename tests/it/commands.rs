@@ -138,7 +138,7 @@ fn a_handler_runs_once_without_a_server() {
     let files = std::fs::read_dir(folder).unwrap().count();
     assert_eq!(files, 2);
 
-    // A failure is told by the exit code, after one run.
+    // The handler runs once, and the exit code says that it has failed.
     for (route, reason) in [("/fail", "error"), ("/panic", "panic")] {
         let output = run(folder, &["run", route, "--input", "in.json", "--json"]);
         assert_eq!(output.status.code(), Some(1), "{output:?}");

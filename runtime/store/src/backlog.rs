@@ -115,6 +115,8 @@ pub(crate) struct Backlog {
 }
 
 struct State {
+    /// Whether only this process changes the rows, so that the counts are exact.
+    is_exact: bool,
     all: Count,
     refusals: Refusals,
     by_route: HashMap<Arc<str>, Route>,
@@ -161,6 +163,8 @@ impl State {
     fn remove(&mut self, route: &str, bytes: u64) {
         let of_route = self.by_route.get_mut(route);
         for count in std::iter::once(&mut self.all).chain(of_route.map(Route::change)) {
+            let has_row = count.rows > 0 && count.bytes >= bytes;
+            debug_assert!(has_row || !self.is_exact, "{count:?} holds no such row");
             count.rows = count.rows.saturating_sub(1);
             count.bytes = count.bytes.saturating_sub(bytes);
         }
@@ -202,12 +206,19 @@ impl Backlog {
     /// route. `owners` is the number by owner.
     pub(crate) fn new(limits: Limits, left: HashMap<String, Count>, owners: HashMap<Owner, Count>) -> Self {
         let (by_route, running) = (HashMap::new(), HashMap::new());
-        let mut state = State { all: Count::default(), refusals: Refusals::of(limits), by_route, running };
+        let refusals = Refusals::of(limits);
+        let mut state = State { is_exact: true, all: Count::default(), refusals, by_route, running };
         for (route, count) in left {
             let name = state.name(&route);
             state.add(&name, count);
         }
         Self { owners: Owners::new(owners), state: Mutex::new(state) }
+    }
+
+    /// Records that other nodes change the rows, too, so that the counts are only nearly right.
+    pub(crate) fn shared_with_others(self) -> Self {
+        self.lock().is_exact = false;
+        self
     }
 
     /// Sets the limits of all routes together.

@@ -200,6 +200,8 @@ impl Store {
         let durable = quotas.is_none();
         let counters = Arc::new(Counters::default());
         let limits = Limits { rows: options.max_queued, bytes: options.max_queued_bytes };
+        let backlog = Backlog::new(limits, left.backlog, left.owners);
+        let backlog = if peers.is_some() { backlog.shared_with_others() } else { backlog };
         let shared = Arc::new(Shared {
             inbox: Arc::new(Inbox::new(options.queue, options.queue_bytes, quotas, counters.clone())),
             local: Local {
@@ -209,7 +211,7 @@ impl Store {
                 disabled: DisabledUrls::new(left.disabled),
                 clock: StoreClock::resume(clock, left.clocks, left.trust),
                 counters,
-                backlog: Arc::new(Backlog::new(limits, left.backlog, left.owners)),
+                backlog: Arc::new(backlog),
                 lease: Lease::new(peers.as_ref().map(|peers| peers.lease)),
             },
             health: Health::default(),

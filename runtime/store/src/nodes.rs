@@ -107,7 +107,7 @@ pub(crate) trait News: Send + Sync {
     }
 
     /// Returns the numbers of waiting requests. `None`: this process counts them itself.
-    fn waiting(&self) -> BoxFuture<'_, Result<Option<Waits>, Cause>> {
+    fn waiting(&self) -> BoxFuture<'_, Result<Option<WaitingCounts>, Cause>> {
         ready(Ok(None)).boxed()
     }
 
@@ -131,7 +131,7 @@ pub(crate) type DisabledNames = HashMap<String, bool>;
 
 /// The numbers of waiting requests, by route and by owner.
 #[derive(Debug, Default)]
-pub(crate) struct Waits {
+pub(crate) struct WaitingCounts {
     pub routes: HashMap<String, Count>,
     pub owners: HashMap<Owner, Count>,
 }

@@ -70,9 +70,16 @@ struct Names {
     /// The number of names that the operator has disabled. Only operators disable origins, so while the number is 0, no
     /// origin is looked up.
     by_operator: usize,
+    /// How many times this process has changed the names itself.
+    changes: u64,
 }
 
 impl Names {
+    fn new(all: HashMap<String, bool>) -> Self {
+        let by_operator = all.values().filter(|by_operator| **by_operator).count();
+        Self { all, by_operator, changes: 0 }
+    }
+
     fn has_by_operator(&self, url: &str) -> bool {
         let has = |name: &str| self.all.get(name).copied().unwrap_or(false);
         self.by_operator > 0 && (has(url) || has(Target::parse(url).origin()))
@@ -81,8 +88,7 @@ impl Names {
 
 impl DisabledUrls {
     pub(super) fn new(all: HashMap<String, bool>) -> Self {
-        let by_operator = all.values().filter(|by_operator| **by_operator).count();
-        Self { names: Mutex::new(Names { all, by_operator }), turn: tokio::sync::Mutex::default() }
+        Self { names: Mutex::new(Names::new(all)), turn: tokio::sync::Mutex::default() }
     }
 
     /// Waits for the right to enable or to disable a URL for an operator.
@@ -113,6 +119,7 @@ impl DisabledUrls {
     /// Records that this URL is disabled. Called after the commit that disables the URL.
     pub(super) fn add(&self, url: &str) {
         let mut names = self.lock();
+        names.changes += 1;
         let before = names.all.len();
         names.all.entry(url.to_owned()).or_insert(false);
         if before < MOST_DISABLED && names.all.len() >= MOST_DISABLED {
@@ -126,6 +133,7 @@ impl DisabledUrls {
     /// Records that the operator has disabled this URL or origin. Called after the commit.
     pub(super) fn add_by_operator(&self, name: &str) {
         let mut names = self.lock();
+        names.changes += 1;
         if names.all.insert(name.to_owned(), true) != Some(true) {
             names.by_operator += 1;
         }
@@ -133,13 +141,19 @@ impl DisabledUrls {
 
     /// Replaces all names by those in the database, which another node may have changed.
     pub(super) fn replace(&self, all: HashMap<String, bool>) {
-        let by_operator = all.values().filter(|by_operator| **by_operator).count();
-        *self.lock() = Names { all, by_operator };
+        let mut names = self.lock();
+        *names = Names { changes: names.changes, ..Names::new(all) };
+    }
+
+    /// Returns how many times this process has changed the names itself.
+    pub(super) fn changes(&self) -> u64 {
+        self.lock().changes
     }
 
     /// Records that this URL or origin is enabled. Called after the commit that enables it.
     pub(super) fn remove(&self, name: &str) {
         let mut names = self.lock();
+        names.changes += 1;
         if names.all.remove(name) == Some(true) {
             names.by_operator -= 1;
         }

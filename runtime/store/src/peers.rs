@@ -33,8 +33,9 @@ pub(crate) struct Peers {
     heard: Arc<Heard>,
     /// How far each watched request was when the task looked last.
     marks: HashMap<RequestId, Mark>,
-    /// The version of the list of disabled URLs that is known.
-    disabled: Option<Version>,
+    /// The version of the list of disabled URLs that is known, and how many times this process had changed its list itself
+    /// before it was read.
+    disabled: Option<(Version, u64)>,
     next_count: Instant,
 }
 
@@ -86,8 +87,12 @@ impl Peers {
 
     async fn look(&mut self) -> Result<(), Cause> {
         self.look_at_runs().await?;
-        if let Some((version, disabled)) = self.reader.disabled_since(self.disabled).await? {
-            self.disabled = Some(version);
+        // Another node may have undone what this process has changed since the last look. Then the database has the version
+        // of the last look again, and the list of this process does not.
+        let changes = self.shared.local.disabled.changes();
+        let known = self.disabled.filter(|(_, before)| *before == changes).map(|(version, _)| version);
+        if let Some((version, disabled)) = self.reader.disabled_since(known).await? {
+            self.disabled = Some((version, changes));
             self.shared.local.disabled.replace(disabled);
         }
         if self.shared.local.lease.others() > 0 && self.next_count <= Instant::now() {

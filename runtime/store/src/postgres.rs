@@ -274,7 +274,7 @@ async fn begin(conn: &mut PgConnection, start: &Start, now: Now) -> Result<bool,
     Ok(count.execute(conn).await?.rows_affected() == 1)
 }
 
-/// Marks the rows of runs that have begun, so that whoever takes over from this node knows them.
+/// Marks the rows of runs that have begun. The marks tell a node that takes over what had begun.
 async fn mark_begun(conn: &mut PgConnection, claims: &[RequestClaim]) -> Result<(), sqlx::Error> {
     if claims.is_empty() {
         return Ok(());

@@ -1,5 +1,5 @@
 //! The runs of a node that have begun, for a database that several nodes use. The writer marks their rows in its next
-//! transaction, so that whoever takes over from the node knows them. A run that ends before that needs no mark.
+//! transaction. The marks tell a node that takes over what had begun. A run that ends before that needs no mark.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

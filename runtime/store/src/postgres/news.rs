@@ -8,11 +8,11 @@ use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
 use super::codec::{count, request_state, small};
-use super::read::{Rows, cause};
+use super::read::{Rows, cause, waiting_lines};
 use super::statement::query;
-use crate::nodes::{DisabledNames, Mark, News, NodeRecord, Version, Waits};
+use crate::nodes::{DisabledNames, Mark, News, NodeRecord, Version, WaitingCounts};
 use crate::overview::Cause;
-use crate::record::{Owner, RequestClaim};
+use crate::record::RequestClaim;
 use crate::sql::states::{RequestState, sql};
 use postback_wire::id::RequestId;
 use postback_wire::time::Timestamp;
@@ -29,8 +29,8 @@ impl News for Rows {
         self.changed_disabled(known).map(cause).boxed()
     }
 
-    fn waiting(&self) -> BoxFuture<'_, Result<Option<Waits>, Cause>> {
-        self.waits().map(cause).boxed()
+    fn waiting(&self) -> BoxFuture<'_, Result<Option<WaitingCounts>, Cause>> {
+        self.waiting_counts().map(cause).boxed()
     }
 
     fn marks<'a>(&'a self, ids: &'a [RequestId]) -> BoxFuture<'a, Result<Vec<(RequestId, Mark)>, Cause>> {
@@ -52,10 +52,8 @@ impl Rows {
     }
 
     async fn changed_disabled(&self, known: Option<Version>) -> Result<Option<(Version, DisabledNames)>, sqlx::Error> {
-        // Each name that is added takes a number, so this state does not come back. The first number does not change
-        // `last_value`.
-        let sql = "SELECT (SELECT last_value * 2 + is_called::integer FROM disabled_seq_seq), count(*), \
-                   count(*) FILTER (WHERE by_operator) FROM disabled";
+        // A new name has a greater number than all before. So no two states of the list have the same count and sum.
+        let sql = "SELECT count(*), coalesce(sum(seq), 0)::bigint, count(*) FILTER (WHERE by_operator) FROM disabled";
         let row = query(sql).fetch_one(self.pool()).await?;
         let state = [row.try_get(0)?, row.try_get(1)?, row.try_get(2)?];
         if known == Some(state) {
@@ -66,28 +64,12 @@ impl Rows {
         Ok(Some((state, names.collect::<Result<_, sqlx::Error>>()?)))
     }
 
-    async fn waits(&self) -> Result<Option<Waits>, sqlx::Error> {
-        let sql = sql!(
-            "SELECT r.route, r.owner, count(*), sum(octet_length(b.headers) + octet_length(b.body)) \
-             FROM request AS r JOIN request_body AS b ON b.seq = r.seq \
-             WHERE r.state = {queued} AND r.crashes = 0 AND NOT r.later GROUP BY r.route, r.owner \
-             UNION ALL SELECT r.route, r.owner, count(*), sum(octet_length(b.headers) + octet_length(b.body)) \
-             FROM request AS r JOIN request_body AS b ON b.seq = r.seq \
-             WHERE r.state = {queued} AND r.crashes = 0 AND r.later GROUP BY r.route, r.owner \
-             UNION ALL SELECT r.route, r.owner, count(*), sum(octet_length(b.headers) + octet_length(b.body)) \
-             FROM request AS r JOIN request_body AS b ON b.seq = r.seq \
-             WHERE r.state = {queued} AND r.crashes > 0 GROUP BY r.route, r.owner"
-        );
-        let mut waits = Waits::default();
-        for row in query(sql).fetch_all(self.pool()).await? {
-            let (route, owner): (String, Owner) = (row.try_get(0)?, row.try_get::<&str, _>(1)?.into());
-            let (rows, bytes) = (count(&row, 2)?, count(&row, 3)?);
-            for count in [waits.routes.entry(route).or_default(), waits.owners.entry(owner).or_default()] {
-                count.rows += rows;
-                count.bytes += bytes;
-            }
+    async fn waiting_counts(&self) -> Result<Option<WaitingCounts>, sqlx::Error> {
+        let mut counts = WaitingCounts::default();
+        for line in waiting_lines(self.pool(), false).await? {
+            line.add_to(&mut counts.routes, &mut counts.owners);
         }
-        Ok(Some(waits))
+        Ok(Some(counts))
     }
 
     async fn marks_of(&self, ids: &[RequestId]) -> Result<Vec<(RequestId, Mark)>, sqlx::Error> {

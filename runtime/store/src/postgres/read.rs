@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
+use sqlx::PgExecutor;
 use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use tokio::sync::Semaphore;
@@ -22,6 +23,7 @@ use super::statement::{query, query_scalar};
 use super::{idempotency, list, progress, summary, timeline, tokens};
 use crate::audit::AuditRecord;
 use crate::backend::{Cause, Left, Reader};
+use crate::backlog::Count;
 use crate::cancel::{CancelView, Phase};
 use crate::clock::{Now, Trust};
 use crate::handoff::Waiting;
@@ -173,32 +175,11 @@ impl Rows {
 /// Reads the data that earlier processes left in the database. If no other node lives, counts the rows that the earlier
 /// processes had claimed as waiting, because the recovery makes them wait again.
 pub(super) async fn left(conn: &mut PgConnection, alone: bool, wall: Timestamp) -> Result<Left, sqlx::Error> {
-    // PostgreSQL knows the length of a value without reading the value.
-    let sql = sql!(
-        "SELECT r.route, r.owner, count(*), sum(octet_length(b.headers) + octet_length(b.body)), min(r.due) \
-               FROM request AS r JOIN request_body AS b ON b.seq = r.seq \
-               WHERE r.state = {queued} AND r.crashes = 0 AND NOT r.later GROUP BY r.route, r.owner \
-               UNION ALL SELECT r.route, r.owner, count(*), sum(octet_length(b.headers) + octet_length(b.body)), min(r.due) \
-               FROM request AS r JOIN request_body AS b ON b.seq = r.seq \
-               WHERE r.state = {queued} AND r.crashes = 0 AND r.later GROUP BY r.route, r.owner \
-               UNION ALL SELECT r.route, r.owner, count(*), sum(octet_length(b.headers) + octet_length(b.body)), min(r.due) \
-               FROM request AS r JOIN request_body AS b ON b.seq = r.seq \
-               WHERE r.state = {queued} AND r.crashes > 0 GROUP BY r.route, r.owner \
-               UNION ALL SELECT r.route, r.owner, count(*), sum(octet_length(b.headers) + octet_length(b.body)), min(r.due) \
-               FROM request AS r JOIN request_body AS b ON b.seq = r.seq \
-               WHERE r.state = {running} AND $1 GROUP BY r.route, r.owner"
-    );
     let (mut waiting, mut left) = (Waiting::default(), Left::default());
-    for row in query(sql).bind(alone).fetch_all(&mut *conn).await? {
-        let (route, owner): (String, Owner) = (row.try_get(0)?, row.try_get::<&str, _>(1)?.into());
-        let (rows, bytes) = (count(&row, 2)?, count(&row, 3)?);
-        let due = Timestamp::from_micros(row.try_get(4)?);
-        let first = waiting.requests.entry(route.clone()).or_insert(due);
-        *first = due.min(*first);
-        for count in [left.backlog.entry(route).or_default(), left.owners.entry(owner).or_default()] {
-            count.rows += rows;
-            count.bytes += bytes;
-        }
+    for line in waiting_lines(&mut *conn, alone).await? {
+        let first = waiting.requests.entry(line.route.clone()).or_insert(line.due);
+        *first = line.due.min(*first);
+        line.add_to(&mut left.backlog, &mut left.owners);
     }
     let sql = sql!(
         "SELECT least((SELECT min(due) FROM report WHERE state = {pending}), \
@@ -214,6 +195,49 @@ pub(super) async fn left(conn: &mut PgConnection, alone: bool, wall: Timestamp) 
         query_scalar("SELECT value FROM meta WHERE key = $1").bind(TRUST).fetch_optional(conn).await?;
     let trust = trust.and_then(|text| Trust::from_text(&text));
     Ok(Left { waiting, disabled, clocks, trust, ..left })
+}
+
+/// How many requests of one route and one owner wait.
+pub(super) struct WaitingLine {
+    route: String,
+    owner: Owner,
+    count: Count,
+    /// The first due time of these requests.
+    due: Timestamp,
+}
+
+impl WaitingLine {
+    pub(super) fn add_to(self, routes: &mut HashMap<String, Count>, owners: &mut HashMap<Owner, Count>) {
+        for sum in [routes.entry(self.route).or_default(), owners.entry(self.owner).or_default()] {
+            sum.rows += self.count.rows;
+            sum.bytes += self.count.bytes;
+        }
+    }
+}
+
+/// Counts the waiting requests. A route and an owner may have several lines. `claimed_too` counts the claimed requests, too.
+pub(super) async fn waiting_lines(db: impl PgExecutor<'_>, claimed_too: bool) -> Result<Vec<WaitingLine>, sqlx::Error> {
+    // PostgreSQL knows the length of a value without reading the value.
+    let sql = sql!(
+        "SELECT r.route, r.owner, count(*), sum(octet_length(b.headers) + octet_length(b.body)), min(r.due) \
+               FROM request AS r JOIN request_body AS b ON b.seq = r.seq \
+               WHERE r.state = {queued} AND r.crashes = 0 AND NOT r.later GROUP BY r.route, r.owner \
+               UNION ALL SELECT r.route, r.owner, count(*), sum(octet_length(b.headers) + octet_length(b.body)), min(r.due) \
+               FROM request AS r JOIN request_body AS b ON b.seq = r.seq \
+               WHERE r.state = {queued} AND r.crashes = 0 AND r.later GROUP BY r.route, r.owner \
+               UNION ALL SELECT r.route, r.owner, count(*), sum(octet_length(b.headers) + octet_length(b.body)), min(r.due) \
+               FROM request AS r JOIN request_body AS b ON b.seq = r.seq \
+               WHERE r.state = {queued} AND r.crashes > 0 GROUP BY r.route, r.owner \
+               UNION ALL SELECT r.route, r.owner, count(*), sum(octet_length(b.headers) + octet_length(b.body)), min(r.due) \
+               FROM request AS r JOIN request_body AS b ON b.seq = r.seq \
+               WHERE r.state = {running} AND $1 GROUP BY r.route, r.owner"
+    );
+    let one = |row: &PgRow| {
+        let (route, owner) = (row.try_get(0)?, row.try_get::<&str, _>(1)?.into());
+        let count = Count { rows: count(row, 2)?, bytes: count(row, 3)? };
+        Ok(WaitingLine { route, owner, count, due: Timestamp::from_micros(row.try_get(4)?) })
+    };
+    query(sql).bind(claimed_too).fetch_all(db).await?.iter().map(one).collect()
 }
 
 /// Returns the times of both clocks at the last commit.

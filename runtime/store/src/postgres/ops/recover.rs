@@ -55,7 +55,7 @@ struct Orphans {
 
 /// A mark is written with the next transaction after a run begins, so a run can end its process before its mark is
 /// written. Therefore each claim with such a number counts as a crash in any case. So a request whose runs end their
-/// process at once is not run for ever, and a request that only waited is hardly ever counted.
+/// process at once does not run for ever. A request that only waited is rarely counted.
 const COUNTS: i64 = 3;
 
 /// Finds the requests that these nodes had claimed. The nodes are over, so they cannot use their claims any more. A

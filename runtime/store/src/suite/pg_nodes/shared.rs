@@ -117,6 +117,12 @@ fn a_url_that_one_node_disables_is_disabled_on_all() {
     let world = World::postgres();
     let (a, b) = (Node::start(&world), Node::start(&world));
     let url = "https://example.com/hooks";
+    // After this, each node has seen the empty list.
+    let other = "https://example.com/other";
+    b.go(async |store| store.disable(other, "as the test says").await.unwrap());
+    a.go(async |store| until(async || store.is_disabled(other)).await);
+    b.go(async |store| store.enable(other).await.unwrap());
+    a.go(async |store| until(async || !store.is_disabled(other)).await);
     a.go(async |store| {
         let row = delivering(store, world.report("x")).await;
         let gone = Next::Gone { disable: true };
