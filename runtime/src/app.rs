@@ -19,9 +19,15 @@ pub(crate) use self::delivery_options::delivery_options;
 pub(crate) use self::node::Node;
 pub(crate) use self::reload::Reread;
 pub(crate) use self::run_once::{Ran, run_once};
+#[cfg(feature = "forward")]
+use crate::forward::{self, Target};
 #[cfg(feature = "schemars")]
 use crate::handler::Described;
+#[cfg(feature = "forward")]
+use crate::handler::Place;
 use crate::handler::{Handler, RouteError, Routes, Shared, States, Unbound};
+#[cfg(feature = "forward")]
+use crate::settings::Settings;
 use postback_wire::webhook::{IntoWebhook, Webhooks};
 
 /// A workload server: settings, state, and routes that lead to handlers.
@@ -88,6 +94,30 @@ impl<S: Send + Sync + 'static> App<S> {
     #[track_caller]
     pub fn route<A>(mut self, path: impl Into<String>, handler: impl Handler<A, S>) -> Self {
         self.routes.push(Unbound::new(path.into(), handler, Location::caller()));
+        self
+    }
+
+    /// Adds a route whose requests another HTTP server answers: a container that knows nothing of Postback, in any
+    /// language.
+    ///
+    /// Each run posts the request's body to the target, with its content type and its other headers, and with the id of
+    /// the request in the header `x-cortex-request-id`. The answer 200 with JSON is the result. Any other answer fails
+    /// the request. After a server error another run may follow, as [`max_attempts`](Self::max_attempts) says. A target
+    /// that cannot be reached fails nothing: the runs wait for it, at most as long as the time limit of a run.
+    ///
+    /// The target gets one request at a time. [`concurrency`](Self::concurrency) changes this. The reports of the route
+    /// go to the webhook that [`webhook`](Self::webhook) sets.
+    ///
+    /// ```
+    /// # use postback::App;
+    /// # fn app() -> App<()> {
+    /// App::new(()).forward("/classify", "http://127.0.0.1:8080/").webhook("https://example.com/hooks")
+    /// # }
+    /// ```
+    #[cfg(feature = "forward")]
+    #[track_caller]
+    pub fn forward(mut self, path: impl Into<String>, target: impl Into<Target>) -> Self {
+        self.routes.push(forward::route(path.into(), target.into(), Place::Code(Location::caller())));
         self
     }
 
@@ -183,12 +213,31 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
+    /// Adds the routes that the operator has declared in the settings. A route without a webhook of its own reports to
+    /// `config.webhook_url`.
+    #[cfg(feature = "forward")]
+    pub(crate) fn with_forwards(mut self, settings: &Settings) -> Self {
+        let usual = settings.config.webhook_url();
+        self.routes.extend(settings.forwards.iter().enumerate().map(|(at, given)| {
+            let mut target = Target::new(given.url.as_str()).max_answer(given.max_answer);
+            target = given.ready.iter().fold(target, Target::ready);
+            target = given.ca_file.iter().fold(target, Target::ca_file);
+            let mut route = forward::route(given.path.clone(), target, Place::Settings(format!("forward[{at}]")));
+            let own = given.webhook.as_ref().map(url::Url::as_str);
+            route.set_webhook(Webhooks::of(&own.or(usual)));
+            route
+        }));
+        self
+    }
+
     /// Returns the routes of the app, or an error that lists all mistakes in the app.
     pub(crate) fn into_routes(self) -> Result<Routes, AppError> {
         let shared = Arc::new(Shared { settings: Arc::new(self.settings), states: self.states });
         let mut mistakes = self.mistakes;
         if self.routes.is_empty() {
-            mistakes.push("the app has no route; add one with `App::route`".to_owned());
+            mistakes.push(
+                "the app has no route; add one with `App::route`, or with `[[forward]]` in the settings".to_owned(),
+            );
         }
         match Routes::bind(self.routes, &shared) {
             Ok(routes) if mistakes.is_empty() => Ok(routes),

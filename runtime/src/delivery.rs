@@ -41,7 +41,7 @@ use tokio::sync::mpsc;
 
 pub(crate) use self::client::Error;
 #[cfg(feature = "server")]
-use self::client::client_tls;
+pub(crate) use self::client::client_tls;
 pub(crate) use self::control::Control;
 use self::control::Order;
 use self::deliver::Deliverer;

@@ -217,6 +217,8 @@ where
         .block_on(build(config))
         .into_app()
         .map_err(|text| Failure { text: format!("the app cannot be built: {text}"), code: exit::FAILED })?;
+    #[cfg(feature = "forward")]
+    let app = app.with_forwards(settings);
     let routes = app.into_routes().map_err(|error| Failure::usage(&error))?;
     settings.limit(&routes).map_err(|errors| Failure::usage(&errors))?;
     Ok(routes)

@@ -15,6 +15,7 @@ mod extract;
 mod limits;
 mod metadata;
 mod payload;
+mod place;
 mod progress;
 mod routes;
 mod schema;
@@ -43,6 +44,7 @@ pub use self::extract::{Config, Extract, Headers, State};
 pub(crate) use self::extract::{Shared, States};
 pub use self::metadata::Metadata;
 pub use self::payload::Payload;
+pub(crate) use self::place::Place;
 pub use self::progress::Progress;
 pub(crate) use self::progress::Telling;
 
@@ -155,6 +157,8 @@ pub struct Bound {
     /// The kind of the handler's payload. `None` if the handler takes no payload.
     pub(crate) payload: Option<PayloadKind>,
     pub(crate) needs: Needs,
+    /// Whether the handler may name webhooks itself, with the attribute.
+    pub(crate) names_webhooks: bool,
     /// The type of the handler's error, and its name.
     pub(crate) error: (TypeId, &'static str),
     /// Messages about the handler's parameters, one message for each thing that a parameter needs and the app lacks.
@@ -173,7 +177,23 @@ impl Bound {
         if payloads.len() > 1 {
             faults.push(format!("the handler takes {} payloads, but a request has only one", payloads.len()));
         }
-        Self { run, payload: payloads.first().copied(), needs, error: named::<()>(), faults }
+        let (payload, error) = (payloads.first().copied(), named::<()>());
+        Self { run, payload, needs, names_webhooks: true, error, faults }
+    }
+
+    /// Makes a bound handler without extractors, from a function that runs a request with any body.
+    #[cfg(feature = "forward")]
+    pub(crate) fn of_bytes(run: impl Fn(Run) -> Running + Send + Sync + 'static) -> Self {
+        let bound = Self::new(Box::new(run), &[Some(PayloadKind::Bytes)], Needs::default(), &[]);
+        Self { names_webhooks: false, ..bound }
+    }
+
+    /// Makes a bound handler that cannot run, because of a fault in the declaration of its route.
+    #[cfg(feature = "forward")]
+    pub(crate) fn at_fault(fault: String) -> Self {
+        let failed = |fault: &str| Ended::Failed { text: fault.to_owned(), after: AfterError::Permanent };
+        let text = fault.clone();
+        Self { faults: vec![fault], ..Self::of_bytes(move |_| Box::pin(std::future::ready(failed(&text)))) }
     }
 
     fn failing_with<E: 'static>(self) -> Self {

@@ -116,6 +116,7 @@
 //! | `server` | yes | the workload server: [`main`](macro@main), [`App`], HTTP API, worker, settings, command line; the axum extractor `Verified<T>` |
 //! | `sqlite` | yes | the durable store, in one SQLite file |
 //! | `postgres` | no | the durable store in a PostgreSQL database: `store.url = "postgres://…"` |
+//! | `forward` | no | `App::forward` and `[[forward]]`: routes that another HTTP server answers, such as a container |
 //! | `schemars` | no | `App::schema`, which puts the JSON Schemas of payload and result into `/openapi.json` |
 //! | `testing` | no | `testing::record`, which catches the reports of a test |
 //!
@@ -179,6 +180,8 @@ mod pages;
 
 #[cfg(feature = "server")]
 mod access;
+#[cfg(feature = "forward")]
+mod forward;
 #[cfg(feature = "server")]
 mod problem;
 #[cfg(feature = "server")]
@@ -205,12 +208,17 @@ mod background;
 mod panics;
 
 /// Guides, one for each kind of reader: operators, those who watch a server or use its commands, callers of the API and its errors, receivers, authors of handlers,
-/// and those who try out their set-up.
+/// those who put a server before a container, and those who try out their set-up.
 pub mod guide {
     // The guide `handlers` has links to items that exist only if these features are on.
     #[cfg(all(feature = "server", feature = "testing"))]
     #[doc = include_str!("../docs/guide/handlers.md")]
     pub mod handlers {}
+
+    // Its example has a type that exists only if this feature is on.
+    #[cfg(feature = "forward")]
+    #[doc = include_str!("../docs/guide/containers.md")]
+    pub mod containers {}
 
     #[doc = include_str!("../docs/guide/operator.md")]
     pub mod operator {}
@@ -244,6 +252,8 @@ pub use app::{App, IntoApp};
 pub use bytes::Bytes;
 #[cfg(feature = "server")]
 pub use entry::{Program, run};
+#[cfg(feature = "forward")]
+pub use forward::Target;
 #[cfg(feature = "server")]
 pub use handler::{
     Attempt, CancelReason, Cancellation, Checkpoint, CheckpointError, Config, Deadline, Extract, Handler, HandlerError,

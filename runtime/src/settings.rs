@@ -8,6 +8,7 @@ mod check;
 mod config_table;
 mod deserializer;
 mod error;
+mod forwards;
 mod keys;
 mod mismatch;
 mod read;
@@ -30,6 +31,7 @@ use url::Url;
 
 pub(crate) use self::config_table::{ConfigTable, WEBHOOK_URL};
 pub(crate) use self::error::{Error, Errors};
+use self::forwards::Forward;
 #[cfg(fuzzing)]
 pub(crate) use self::keys::KEYS;
 pub(crate) use self::routes::RouteLimits;
@@ -60,6 +62,8 @@ pub(crate) struct Settings {
     pub(crate) worker: worker::Options,
     /// The limits of single routes: the tables `[route."/path"]`.
     pub(crate) routes: Vec<RouteLimits>,
+    /// The routes that another HTTP server answers: the tables `[[forward]]`.
+    pub(crate) forwards: Vec<Forward>,
     pub(crate) delivery: Delivery,
     pub(crate) log: Log,
     /// The longest time for which runs may continue after the signal to stop.
@@ -73,8 +77,8 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Returns the trusted destinations: the URL of each `[[delivery.endpoint]]`, and also `config.webhook_url` if its
-    /// value is a valid URL.
+    /// Returns the trusted destinations: the URL of each `[[delivery.endpoint]]`, the webhook of each `[[forward]]`, and
+    /// also `config.webhook_url` if its value is a valid URL.
     pub(crate) fn destinations(&self) -> Destinations {
         let of_config = self.config.webhook_url().and_then(|url| Webhook::new(url).ok()).map(|webhook| Destination {
             url: webhook.url().clone(),
@@ -86,10 +90,12 @@ impl Settings {
             let private = endpoint.private.unwrap_or_else(is_of_config);
             Destination { url: endpoint.url.clone(), secrets: endpoint.secrets.clone(), private }
         });
-        // An endpoint may have the same URL as `config.webhook_url`, and may have its own secrets. A search returns the
+        let of_forwards = self.forwards.iter().filter_map(|forward| forward.webhook.clone());
+        let of_forwards = of_forwards.map(|url| Destination { url, secrets: Vec::new(), private: true });
+        // An endpoint may have the same URL as one of the others, and may have its own secrets. A search returns the
         // first destination in the list that matches. So the endpoints must come first in the list.
         let mut all: Vec<_> = endpoints.collect();
-        all.extend(of_config);
+        all.extend(of_config.iter().cloned().chain(of_forwards));
         Destinations::new(all, &self.delivery.secrets)
     }
 

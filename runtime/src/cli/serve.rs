@@ -65,8 +65,7 @@ pub(super) fn handlers(settings: &Settings, routes: &Routes) -> String {
     let width = |of: fn(&Route) -> usize| routes.iter().map(|route| of(route)).max().unwrap_or_default();
     let (paths, names) = (width(|route| route.path.len()), width(|route| route.name.len()));
     for route in routes.iter() {
-        let (path, name, location) = (&route.path, route.name, route.location);
-        let place = format!("{}:{}", location.file(), location.line());
+        let (path, name, place) = (&route.path, &route.name, &route.place);
         let webhook = webhook(settings, route);
         let _ = writeln!(
             text,
@@ -90,6 +89,9 @@ fn webhook(settings: &Settings, route: &Route) -> String {
         Err(_) => "the webhook of the route, which is not valid".to_owned(),
     });
     let of_route = of_route.collect::<Vec<_>>().join(", ");
+    if !route.names_webhooks {
+        return if of_route.is_empty() { "none".to_owned() } else { of_route };
+    }
     match (of_attribute, of_route.is_empty()) {
         (Some(attribute), true) => attribute,
         (Some(attribute), false) => format!("{attribute}, or {of_route}"),

@@ -1,13 +1,14 @@
 //! Routes: which path leads to which handler. All routes are checked together when the app starts.
 
 use std::any::{Any, TypeId};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::panic::Location;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use super::attribute::{self, Announcement, Asked, Reads};
 use super::limits::Limits;
-use super::{Bound, Described, Handler, Needs, PayloadKind, RetryIf, Run, Running, Shared, named};
+use super::{Bound, Described, Handler, Needs, PayloadKind, Place, RetryIf, Run, Running, Shared, named};
 use crate::poster::Registered;
 use postback_store::Registration;
 use postback_wire::webhook::Webhooks;
@@ -20,8 +21,8 @@ const RESERVED: [&str; 5] = ["healthz", "readyz", "metrics", "openapi.json", "_p
 /// settings.
 pub(crate) struct Unbound<S> {
     path: String,
-    name: &'static str,
-    location: &'static Location<'static>,
+    name: Cow<'static, str>,
+    place: Place,
     webhook: Webhooks,
     caller_webhook: bool,
     example: Option<String>,
@@ -39,11 +40,20 @@ struct OfError {
 
 impl<S: 'static> Unbound<S> {
     pub(crate) fn new<A, H: Handler<A, S>>(path: String, handler: H, location: &'static Location<'static>) -> Self {
-        let bind = Box::new(|shared| handler.bind(shared));
-        let (name, webhook, limits) = (std::any::type_name::<H>(), Webhooks::default(), Limits::default());
-        let caller_webhook = false;
-        let (example, describe, retry_if) = (None, None, None);
-        Self { path, name, location, webhook, caller_webhook, example, describe, retry_if, limits, bind }
+        let name = std::any::type_name::<H>();
+        Self::bound(path, name.into(), Place::Code(location), |shared| handler.bind(shared))
+    }
+
+    /// Makes a route whose handler is bound by the function `bind`.
+    pub(crate) fn bound(
+        path: String,
+        name: Cow<'static, str>,
+        place: Place,
+        bind: impl FnOnce(Arc<Shared<S>>) -> Bound + Send + 'static,
+    ) -> Self {
+        let (webhook, limits, bind) = (Webhooks::default(), Limits::default(), Box::new(bind));
+        let (caller_webhook, example, describe, retry_if) = (false, None, None, None);
+        Self { path, name, place, webhook, caller_webhook, example, describe, retry_if, limits, bind }
     }
 
     /// Changes the limits that the program sets for the route.
@@ -83,10 +93,9 @@ impl<S: 'static> Unbound<S> {
 /// A route whose handler has the app's settings and states, so that the handler can run.
 pub(crate) struct Route {
     pub(crate) path: String,
-    /// The handler's path in the program, such as `quickstart::greet`.
-    pub(crate) name: &'static str,
-    /// The place in the source code at which the route is declared.
-    pub(crate) location: &'static Location<'static>,
+    /// The handler's path in the program, such as `quickstart::greet`, or the target of a forwarded route.
+    pub(crate) name: Cow<'static, str>,
+    pub(crate) place: Place,
     pub(crate) webhook: Webhooks,
     /// Whether a caller may bring a webhook of its own, in the header `postback-webhook`.
     pub(crate) caller_webhook: bool,
@@ -94,6 +103,8 @@ pub(crate) struct Route {
     /// have this attribute.
     pub(crate) attribute: Option<&'static Announcement>,
     pub(crate) payload: Option<PayloadKind>,
+    /// Whether the handler may name webhooks itself, with the attribute.
+    pub(crate) names_webhooks: bool,
     pub(crate) needs: Needs,
     pub(crate) example: Option<String>,
     /// The schemas of payload and result. `None` if the program does not describe them.
@@ -164,27 +175,26 @@ impl Routes {
     pub(crate) fn bind<S: 'static>(unbound: Vec<Unbound<S>>, shared: &Arc<Shared<S>>) -> Result<Self, Vec<RouteError>> {
         let mut errors = Vec::new();
         let mut routes = BTreeMap::<String, Arc<Route>>::new();
-        for Unbound { path, name, location, webhook, caller_webhook, example, describe, retry_if, limits, bind } in
-            unbound
+        for Unbound { path, name, place, webhook, caller_webhook, example, describe, retry_if, limits, bind } in unbound
         {
-            let mut refuse = |problem| errors.push(RouteError { path: path.clone(), location, problem });
+            let mut refuse = |problem| errors.push(RouteError { path: path.clone(), place: place.clone(), problem });
             if let Err(problem) = check(&path) {
                 refuse(problem);
                 continue;
             }
             if let Some(other) = routes.values().find(|other| clash(&other.path, &path)) {
                 let problem = if other.path == path {
-                    format!("this path has a route already, at {}", other.location)
+                    format!("this path has a route already, at {}", other.place)
                 } else {
                     format!(
                         "it clashes with {}, at {}: after a route's path comes the id of a request",
-                        other.path, other.location
+                        other.path, other.place
                     )
                 };
                 refuse(problem);
                 continue;
             }
-            let Bound { run, payload, needs, error, faults } = bind(Arc::clone(shared));
+            let Bound { run, payload, needs, names_webhooks, error, faults } = bind(Arc::clone(shared));
             faults.into_iter().chain(limits.mistakes()).for_each(&mut refuse);
             if let Some(OfError { takes, .. }) = retry_if.as_ref().filter(|condition| condition.takes.0 != error.0) {
                 refuse(format!(
@@ -194,12 +204,13 @@ impl Routes {
             }
             let route = Route {
                 path: path.clone(),
+                attribute: Announcement::of(&name),
                 name,
-                location,
+                place: place.clone(),
                 webhook,
                 caller_webhook,
-                attribute: Announcement::of(name),
                 payload,
+                names_webhooks,
                 needs,
                 example,
                 described: describe.map(|describe| describe()),
@@ -273,10 +284,10 @@ fn clash(a: &str, b: &str) -> bool {
 
 /// The error that says which mistake a route has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{location}: route {path}: {problem}", path = path.escape_debug())]
+#[error("{place}: route {path}: {problem}", path = path.escape_debug())]
 pub(crate) struct RouteError {
     path: String,
-    location: &'static Location<'static>,
+    place: Place,
     problem: String,
 }
 

@@ -17,7 +17,7 @@ use super::section::Section;
 use super::set_by::SetBy;
 use super::sources::Gathered;
 use super::tree::{Node, Table, Value};
-use super::{Delivery, Endpoint, Settings, routes};
+use super::{Delivery, Endpoint, Settings, forwards, routes};
 use crate::admin::AdminToken;
 use crate::handler::allowed::{CONCURRENCY, PAUSE, QUEUED, QUEUED_BYTES, RETENTION, RUN_TIMEOUT, RUNS};
 use crate::policy::guard::Nat64;
@@ -81,7 +81,9 @@ pub(super) fn check(
     let grace = grace(section("shutdown", &mut tables, &mut errors));
     let config = ConfigTable::new(tables.remove("config")).map_err(|error| errors.push(error)).ok();
     let rest = Node { set_by: SetBy::Program, value: Value::Table(tables) };
-    Section::new(String::new(), Some(rest), &mut errors).finish();
+    let mut root = Section::new(String::new(), Some(rest), &mut errors);
+    let forwards = forwards::forwards(&mut root);
+    root.finish();
     if !errors.is_empty() {
         errors.extend(config.as_ref().and_then(check_config));
         return Err(Errors(errors));
@@ -95,6 +97,7 @@ pub(super) fn check(
         retention,
         worker,
         routes,
+        forwards,
         delivery,
         log,
         grace,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Delivery, Endpoint, RouteLimits, Settings};
+use super::{Delivery, Endpoint, Forward, RouteLimits, Settings};
 use crate::access::{Auth, Origins, Public, TokenInfo};
 use crate::telemetry::{Format, Log};
 use crate::worker;
@@ -19,7 +19,9 @@ impl Settings {
     /// Returns each key with its effective value. Secrets are masked, and the keys of `[config]` are left out, because
     /// only the user's program knows which of them are secret.
     pub(crate) fn shown(&self) -> BTreeMap<String, Value> {
-        let Self { server, access, admin_token, store, retention, worker, routes, delivery, log, grace, .. } = self;
+        let Self {
+            server, access, admin_token, store, retention, worker, routes, forwards, delivery, log, grace, ..
+        } = self;
         let list = |items: &[String]| json!(items);
         let texts = |items: &mut dyn Iterator<Item = String>| list(&items.collect::<Vec<_>>());
         let schedule = delivery.schedule.steps().iter().map(|pause| duration(*pause));
@@ -49,6 +51,7 @@ impl Settings {
             ("worker.max_queued", json!(store.max_queued)),
             ("worker.max_queued_bytes", json!(store.max_queued_bytes)),
             ("route", Value::Object(routes.iter().map(|route| (route.path.clone(), limits(route))).collect())),
+            ("forward", Value::Array(forwards.iter().map(forward).collect())),
             ("delivery.secrets", masked(delivery.secrets.len())),
             ("delivery.schedule", texts(&mut { schedule })),
             ("delivery.timeout", json!(duration(delivery.timeout))),
@@ -68,7 +71,8 @@ impl Settings {
 }
 
 /// The keys whose values are used only when the server starts.
-const AT_START: [&str; 14] = [
+const AT_START: [&str; 15] = [
+    "forward",
     "server.listen",
     "server.max_payload",
     "server.accept_ids",
@@ -104,6 +108,7 @@ impl Settings {
         let masked = [
             ("server.admin_token", self.admin_token != new.admin_token),
             ("server.token", self.access.tokens != new.access.tokens),
+            ("forward", self.forwards != new.forwards),
             ("delivery.secrets", self.delivery.secrets != new.delivery.secrets),
             ("delivery.endpoint", self.delivery.endpoints != new.delivery.endpoints),
             ("config", !self.config.has_values_of(&new.config)),
@@ -141,6 +146,7 @@ impl Settings {
             log: Log { format: old.log.format, ..new.log.clone() },
             grace: old.grace,
             config: old.config,
+            forwards: old.forwards,
             ..new.clone()
         }
     }
@@ -186,6 +192,14 @@ fn endpoint(endpoint: &Endpoint) -> Value {
     let Endpoint { url, secrets, private, concurrency } = endpoint;
     json!({
         "url": Shown(url).to_string(), "secrets": masked(secrets.len()), "private": private, "concurrency": concurrency,
+    })
+}
+
+fn forward(forward: &Forward) -> Value {
+    let Forward { path, url, webhook, ready, max_answer, ca_file } = forward;
+    json!({
+        "path": path, "url": Shown(url).to_string(), "webhook": webhook.as_ref().map(|url| Shown(url).to_string()),
+        "ready": ready, "max_answer": max_answer, "ca_file": ca_file.as_ref().map(|file| file.display().to_string()),
     })
 }
 

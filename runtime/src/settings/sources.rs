@@ -7,7 +7,7 @@ use super::error::{Error, Errors};
 use super::keys::KEYS;
 use super::set_by::SetBy;
 use super::tree::{self, Node};
-use super::variables::{PREFIX, SEPARATOR};
+use super::variables::{PREFIX, SEPARATOR, is_key};
 use super::warnings;
 
 /// The settings file that is read if `--config` is not given. This file need not exist.
@@ -145,7 +145,7 @@ fn read_file(asked: Option<PathBuf>) -> Result<Option<(Node, PathBuf)>, Error> {
 /// called `postback`.
 fn overlay_variable(root: &mut Node, name: &OsStr, value: &OsStr) -> Result<(), Error> {
     let shown = name.to_string_lossy();
-    let Some(key) = shown.strip_prefix(PREFIX).filter(|key| key.contains(SEPARATOR)) else { return Ok(()) };
+    let Some(key) = shown.strip_prefix(PREFIX).filter(|_| is_key(&shown)) else { return Ok(()) };
     let (Some(_), Some(text)) = (name.to_str(), value.to_str()) else {
         return Err(Error::Variable { name: shown.into_owned() });
     };

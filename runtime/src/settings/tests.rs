@@ -54,7 +54,7 @@ fn keys(node: &Node, path: &str, into: &mut BTreeSet<String>) {
             for (key, node) in table {
                 let key = if key.starts_with('/') { "\"/path\"" } else { key };
                 let path = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-                if path.contains('.') {
+                if path.contains('.') || matches!(node.value, Value::Array(_)) {
                     into.insert(path.clone());
                 }
                 keys(node, &path, into);
@@ -214,7 +214,7 @@ fn an_unknown_key_is_told_with_the_nearest_known_one_and_its_place() {
         "unknown key delivery.endpoint[0].secret (p.toml:8); did you mean delivery.endpoint.secrets?",
         "unknown key log.levle (flag --log); did you mean log.level?",
         "unknown key  (environment variable POSTBACK___X); \
-         known keys: server, store, worker, route, delivery, log, shutdown, config",
+         known keys: server, store, worker, route, forward, delivery, log, shutdown, config",
         "unknown key sever (p.toml:4); did you mean server?",
     ];
     assert_eq!(message, expected);

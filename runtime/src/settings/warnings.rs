@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::set_by::SetBy;
 use super::tree::{Node, Value};
-use super::variables::{PREFIX, SEPARATOR, variable};
+use super::variables::{PREFIX, SEPARATOR, is_key, variable};
 use postback_wire::line::Escaped;
 
 /// The name of an environment variable that is not a setting, although the name begins with `POSTBACK_`. The variable
@@ -17,7 +17,7 @@ const DISABLED: &str = "POSTBACK_DISABLED";
 /// platforms also set variables that begin with `POSTBACK_`, such as `POSTBACK_PORT`.
 pub(super) fn ignored_variables(env: &[(OsString, OsString)], known: &[&str]) -> Vec<String> {
     let names = env.iter().filter_map(|(name, _)| name.to_str());
-    let ignored = names.filter(|name| name.starts_with(PREFIX) && !name.contains(SEPARATOR) && *name != DISABLED);
+    let ignored = names.filter(|name| name.starts_with(PREFIX) && !is_key(name) && *name != DISABLED);
     let meant = ignored.filter_map(|name| {
         let variables = known.iter().map(|key| variable(key));
         let near = variables.filter(|variable| {

@@ -82,6 +82,9 @@ fn the_reference_sets_every_key_to_something_else() {
     assert_eq!(set.delivery.endpoints.len(), 2);
     assert_eq!(set.delivery.endpoints[0].secrets.len(), 1);
     assert_eq!(set.routes.len(), 1);
+    let forward = &set.forwards[0];
+    assert_eq!((forward.path.as_str(), forward.url.path(), forward.max_answer), ("/classify", "/predict", 1 << 20));
+    assert!(forward.webhook.is_some() && forward.ready.is_some() && forward.ca_file.is_some());
     assert_ne!(set.log, default.log);
     assert_ne!(set.log.format, default.log.format);
     assert_ne!(set.grace, default.grace);
@@ -140,6 +143,11 @@ fn every_key_can_be_set_by_a_variable() {
         ("POSTBACK_ROUTE__GREET__RETENTION", "1d"),
         ("POSTBACK_ROUTE__GREET__PRIORITY", "-10"),
         ("POSTBACK_ROUTE__GREET__ALLOW_PRIORITY", "true"),
+        (
+            "POSTBACK_FORWARD",
+            "[{ path = '/classify', url = 'http://127.0.0.1:9000/predict', webhook = 'https://example.com/hooks', \
+             ready = '/healthz', max_answer = '1MiB', ca_file = 'target.pem' }]",
+        ),
         ("POSTBACK_DELIVERY__SECRETS", &format!("{SECRET}, {ED25519}")),
         ("POSTBACK_DELIVERY__SCHEDULE", r#"["0s", "1m", "1h 30m"]"#),
         ("POSTBACK_DELIVERY__TIMEOUT", "5s"),
@@ -203,6 +211,26 @@ fn a_page_is_allowed_by_its_origin() {
     let listed = loaded("['https://app.example.com', 'http://localhost:3000']");
     assert!(listed.contains(&"http://localhost:3000".parse().unwrap()) && !listed.contains(&"null".parse().unwrap()));
     assert!(loaded("['*']").contains(&"https://any.example".parse().unwrap()));
+}
+
+#[test]
+fn a_forward_needs_a_path_and_a_target() {
+    let told = refused("[[forward]]\npath = 'a'\nurl = 's3cret'\nready = '//x'\nmax_answer = '1GiB'\nx = 1", &[], &[]);
+    let wanted = [
+        "forward[0].path (p.toml:2): expected the path of a route, such as \"/classify\"",
+        "forward[0].url (p.toml:3): expected an URL that begins with http:// or https://",
+        "forward[0].ready (p.toml:4): expected the path of an URL, such as \"/healthz\"",
+        "forward[0].max_answer (p.toml:5): expected a size from 1 B to 64.0 MiB",
+        "unknown key forward[0].x (p.toml:6)",
+    ];
+    assert_eq!(told.len(), wanted.len(), "{told:#?}");
+    for (told, wanted) in told.iter().zip(wanted) {
+        assert!(told.starts_with(wanted), "{told}");
+    }
+    assert_eq!(refused("[[forward]]", &[], &[]), ["forward[0].path is not set", "forward[0].url is not set"]);
+    let set = loaded("[[forward]]\npath = '/a'\nurl = 'http://b/'\nwebhook = 'http://10.0.0.1/in'", &[], &[]);
+    let hook = url::Url::parse("http://10.0.0.1/in/1").unwrap();
+    assert!(set.destinations().find(&hook).is_some_and(|destination| destination.private));
 }
 
 #[test]
@@ -291,7 +319,8 @@ fn a_store_in_postgresql_shows_no_password_and_takes_no_setting_of_sqlite() {
 fn the_effective_settings_show_every_key_and_no_secret() {
     let set = loaded(REFERENCE, &[TOKEN], &[]);
     let shown = set.shown();
-    let below_a_list = |key: &&&str| key.matches('.').count() > 1 || key.starts_with("route");
+    let below_a_list =
+        |key: &&&str| key.matches('.').count() > 1 || key.starts_with("route") || key.starts_with("forward.");
     for key in KEYS.iter().filter(|key| !below_a_list(key)) {
         assert!(shown.contains_key(*key), "{key} is not shown");
     }
