@@ -20,6 +20,7 @@ mod openapi;
 mod query;
 mod replays;
 mod requests;
+mod schedules;
 mod settings;
 #[cfg(all(unix, feature = "sqlite"))]
 mod socket;
@@ -135,6 +136,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/endpoints/enable", post(names::enable_endpoint))
         .route("/endpoints/disable", post(names::disable_endpoint))
         .route("/nodes", get(nodes::list))
+        .route("/schedules", get(schedules::list))
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/{id}", delete(tokens::revoke))
         .route("/audit", get(audit::list))

@@ -19,6 +19,8 @@ pub(crate) use self::delivery_options::delivery_options;
 pub(crate) use self::node::Node;
 pub(crate) use self::reload::Reread;
 pub(crate) use self::run_once::{Ran, run_once};
+#[cfg(feature = "cron")]
+use crate::cron;
 #[cfg(feature = "forward")]
 use crate::forward::{self, Target};
 #[cfg(feature = "schemars")]
@@ -26,8 +28,12 @@ use crate::handler::Described;
 #[cfg(feature = "forward")]
 use crate::handler::Place;
 use crate::handler::{Handler, RouteError, Routes, Shared, States, Unbound};
+#[cfg(feature = "cron")]
+use crate::policy::cron::{CronSchedule, Missed};
 #[cfg(feature = "forward")]
 use crate::settings::Settings;
+#[cfg(feature = "cron")]
+use postback_wire::time::Clock;
 use postback_wire::webhook::{IntoWebhook, Webhooks};
 
 /// A workload server: settings, state, and routes that lead to handlers.
@@ -230,6 +236,58 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
+    /// Adds a route whose requests a schedule makes. Each tick of the schedule becomes one ordinary request, even if many
+    /// nodes share the store: it runs, is retried, reported and listed as every other request.
+    ///
+    /// `schedule` has the five fields of cron, or six with seconds first: `"0 3 * * *"` is at 03:00 on each day. The
+    /// crate `croner` documents what else it may have. `time_zone` is a name such as `"Europe/Berlin"`, or `"UTC"`. If
+    /// clocks are set forward over the time of a tick, it comes right after; if they are set back, a time of day has one
+    /// tick. A schedule that is wrong, or that never fires, is an error when the app starts.
+    ///
+    /// The handler takes no payload, or [`Payload<Tick>`](crate::Tick), which has the time of the tick. The path of
+    /// the route is `/cron/` and the name of the handler's function. [`missed`](Self::missed) says what follows if no
+    /// server ran when the schedule was due. Callers may post to the route too, as to any other; the scopes of tokens
+    /// say who.
+    ///
+    /// ```
+    /// use postback::{App, Missed, Payload, Tick};
+    ///
+    /// async fn clean_up(tick: Payload<Tick>) -> Result<(), String> {
+    ///     println!("what is older than {}", tick.scheduled_at);
+    ///     Ok(())
+    /// }
+    ///
+    /// let app = App::new(()).cron("0 3 * * *", "Europe/Berlin", clean_up).missed(Missed::Skip);
+    /// ```
+    #[cfg(feature = "cron")]
+    #[track_caller]
+    pub fn cron<A>(mut self, schedule: &str, time_zone: &str, handler: impl Handler<A, S>) -> Self {
+        let (place, name) = (Location::caller(), std::any::type_name_of_val(&handler));
+        let Some(path) = cron::path(name) else {
+            self.mistakes.push(format!("{place}: the handler of `cron` needs a name of its own; write an `async fn`"));
+            return self;
+        };
+        let mut route = Unbound::new(path, handler, place);
+        match CronSchedule::new(schedule, time_zone, Clock::system().now()) {
+            Ok(schedule) => route.set_schedule(schedule),
+            Err(error) => self.mistakes.push(format!("{place}: {error}")),
+        }
+        self.routes.push(route);
+        self
+    }
+
+    /// Sets what follows if the schedule of the last route was due while no server ran. The default is
+    /// [`Missed::Once`].
+    #[cfg(feature = "cron")]
+    #[track_caller]
+    pub fn missed(mut self, missed: Missed) -> Self {
+        match self.routes.last_mut().filter(|route| route.is_cron()) {
+            Some(route) => route.set_missed(missed),
+            None => self.mistakes.push(format!("{}: `missed` must come after `App::cron`", Location::caller())),
+        }
+        self
+    }
+
     /// Returns the routes of the app, or an error that lists all mistakes in the app.
     pub(crate) fn into_routes(self) -> Result<Routes, AppError> {
         let shared = Arc::new(Shared { settings: Arc::new(self.settings), states: self.states });
@@ -240,6 +298,12 @@ impl<S: Send + Sync + 'static> App<S> {
             );
         }
         match Routes::bind(self.routes, &shared) {
+            #[cfg(feature = "cron")]
+            Ok(routes) if mistakes.is_empty() => match cron::faults(&routes) {
+                faults if faults.is_empty() => Ok(routes),
+                mistakes => Err(AppError { mistakes }),
+            },
+            #[cfg(not(feature = "cron"))]
             Ok(routes) if mistakes.is_empty() => Ok(routes),
             Ok(_) => Err(AppError { mistakes }),
             Err(errors) => {

@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod cron;
 mod deliveries;
 mod endpoints;
 pub(crate) mod exit;
@@ -27,6 +28,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub(crate) use self::bench::Bench;
 pub(crate) use self::check::check;
+pub(crate) use self::cron::Cron;
 pub(crate) use self::deliveries::Deliveries;
 pub(crate) use self::endpoints::Endpoints;
 pub(crate) use self::listen::Listen;
@@ -89,6 +91,9 @@ pub(crate) enum Command {
     Tokens(Tokens),
     /// List the processes that use the store; needs a running server
     Nodes(Nodes),
+    /// List the schedules of the program; needs a running server
+    #[command(subcommand)]
+    Cron(Cron),
     /// List, show and cancel requests, and run failed ones again; changes need a running server
     #[command(subcommand)]
     Requests(Requests),
@@ -184,6 +189,7 @@ impl Command {
             Self::Tokens(tokens) => (tokens.common(), None),
             Self::Requests(requests) => (requests.common(), None),
             Self::Nodes(nodes) => (nodes.common(), None),
+            Self::Cron(cron) => (cron.common(), None),
             Self::Run(run) => (&run.common, None),
             Self::Trigger(trigger) => (&trigger.common, None),
             Self::Bench(bench) => (&bench.common, None),

@@ -18,7 +18,9 @@ mod payload;
 mod place;
 mod progress;
 mod routes;
+mod schedule;
 mod schema;
+mod unbound;
 
 use std::any::{TypeId, type_name};
 use std::fmt::Display;
@@ -49,8 +51,10 @@ pub use self::progress::Progress;
 pub(crate) use self::progress::Telling;
 
 pub(crate) use self::limits::{Limits, allowed};
-pub(crate) use self::routes::{Route, RouteError, Routes, Unbound};
+pub(crate) use self::routes::{Route, RouteError, Routes};
+pub(crate) use self::schedule::ShownSchedule;
 pub(crate) use self::schema::Described;
+pub(crate) use self::unbound::Unbound;
 use crate::panics::{caught, contain};
 use postback_store::Extras;
 use postback_wire::id::RequestId;

@@ -116,6 +116,7 @@
 //! | `server` | yes | the workload server: [`main`](macro@main), [`App`], HTTP API, worker, settings, command line; the axum extractor `Verified<T>` |
 //! | `sqlite` | yes | the durable store, in one SQLite file |
 //! | `postgres` | no | the durable store in a PostgreSQL database: `store.url = "postgres://…"` |
+//! | `cron` | no | `App::cron`: handlers that run on a schedule |
 //! | `forward` | no | `App::forward` and `[[forward]]`: routes that another HTTP server answers, such as a container |
 //! | `schemars` | no | `App::schema`, which puts the JSON Schemas of payload and result into `/openapi.json` |
 //! | `testing` | no | `testing::record`, which catches the reports of a test |
@@ -180,6 +181,8 @@ mod pages;
 
 #[cfg(feature = "server")]
 mod access;
+#[cfg(feature = "cron")]
+mod cron;
 #[cfg(feature = "forward")]
 mod forward;
 #[cfg(feature = "server")]
@@ -250,6 +253,8 @@ pub use app::{App, IntoApp};
 /// The type of a payload that a handler receives as raw bytes. The type comes from the crate `bytes`.
 #[cfg(feature = "server")]
 pub use bytes::Bytes;
+#[cfg(feature = "cron")]
+pub use cron::Tick;
 #[cfg(feature = "server")]
 pub use entry::{Program, run};
 #[cfg(feature = "forward")]
@@ -260,6 +265,8 @@ pub use handler::{
     Headers, IntoHandlerError, Metadata, Payload, Progress, State,
 };
 pub use outcome::{Fallible, ReportOutcome, report_outcome};
+#[cfg(feature = "cron")]
+pub use policy::cron::Missed;
 #[doc = include_str!("../docs/async_handler.md")]
 pub use postback_macros::async_handler;
 #[cfg(feature = "server")]

@@ -5,6 +5,8 @@
 
 pub(crate) mod after_attempt;
 pub(crate) mod breaker;
+#[cfg(feature = "cron")]
+pub(crate) mod cron;
 pub(crate) mod destination;
 pub(crate) mod guard;
 pub(crate) mod retry_after;

@@ -71,7 +71,7 @@ const RUNTIME: House = House {
         &["delivery"],
         &["poster"],
         &["outcome", "handler"],
-        &["worker", "forward", "telemetry", "problem", "access", "cancel"],
+        &["worker", "cron", "forward", "telemetry", "problem", "access", "cancel"],
         &["openapi", "pages"],
         &["api", "inspector", "admin", "dashboard"],
         &["settings"],

@@ -125,6 +125,37 @@ async fn library_reports_behind_its_answers_and_flushes_on_exit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn schedule_runs_each_tick_once_and_lists_its_schedules() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start();
+    let program = env!("CARGO_BIN_EXE_schedule");
+    let variables = [("POSTBACK_CONFIG__WEBHOOK_URL", receiver.url("/"))];
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut process = Process::start(program, folder.path(), &["--listen", "127.0.0.1:0"], &variables);
+    let url = process.ready();
+    let output = process.output();
+    assert!(output.contains("30 2 * * * (Europe/Berlin), next 20"), "{output}");
+
+    // The schedule is due every ten seconds.
+    let report = receiver.wait(1).remove(0).json();
+    let id = report["id"].as_str().unwrap();
+    assert!(id.starts_with("postback-cron-measure-"), "{report}");
+    assert_eq!(report["status"], "completed", "{report}");
+    let answer: Value = client().get(format!("{url}/cron/measure/{id}")).send().await.unwrap().json().await.unwrap();
+    assert_eq!(answer, report);
+
+    let mut list = Process::start(program, folder.path(), &["cron", "list", "--json"], &variables);
+    let schedules: Value = serde_json::from_str(&list.text()).unwrap();
+    let [clean_up, measure] = schedules.as_array().unwrap().as_slice() else { panic!("{schedules}") };
+    assert_eq!((&clean_up["route"], &clean_up["missed"]), (&json!("/cron/clean_up"), &json!("once")));
+    assert_eq!((&measure["time_zone"], &measure["missed"]), (&json!("UTC"), &json!("skip")));
+    assert!(measure["last"].is_string() && measure["next"].as_array().unwrap().len() == 3, "{measure}");
+    let mut list = Process::start(program, folder.path(), &["cron", "list"], &variables);
+    let text = list.text();
+    assert!(text.contains("/cron/measure   */10 * * * * *  UTC"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn resume_goes_on_where_it_was_after_kill() {
     let folder = tempfile::tempdir().unwrap();
     let receiver = Receiver::start();

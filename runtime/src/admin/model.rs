@@ -1,6 +1,7 @@
 //! The JSON of the operator's API. The server writes it, and the commands read it.
 
 mod node;
+mod schedule;
 
 use std::collections::BTreeMap;
 
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub(crate) use self::node::Node;
+pub(crate) use self::schedule::Schedule;
 
 /// One page of a list.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -117,6 +117,7 @@ const CALLS: &[Call] = &[
     call(Delete, "/tokens/{id}", "revokeToken", "Refuse a token from now on").answers("Token").errors(CHANGE),
     call(Get, "/nodes", "listNodes", "List the processes that use the store, and some that have ended")
         .answers("NodePage"),
+    call(Get, "/schedules", "listSchedules", "List the schedules of the program").answers("SchedulePage"),
     call(Get, "/audit", "listAudit", "List the changes that operators made, the latest first")
         .query(&["cursor", "limit"])
         .answers("AuditPage"),
@@ -266,6 +267,7 @@ fn schemas() -> Map<String, Value> {
         Reload,
         AuditEntry,
         Node,
+        Schedule,
     );
     for (page, item) in [
         ("RequestPage", "Request"),
@@ -276,6 +278,7 @@ fn schemas() -> Map<String, Value> {
         ("TokenPage", "Token"),
         ("AuditPage", "AuditEntry"),
         ("NodePage", "Node"),
+        ("SchedulePage", "Schedule"),
     ] {
         let item = json!({"$ref": format!("#/components/schemas/{item}")});
         let page_schema = json!({

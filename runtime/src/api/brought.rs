@@ -20,7 +20,7 @@ use crate::problem::{Code, Problem};
 use postback_store::{Extras, IdempotencyKey, Terms};
 use postback_wire::id::RequestId;
 use postback_wire::line::Causes;
-use postback_wire::names::header;
+use postback_wire::names::{SCHEDULED_ID, header};
 use postback_wire::time::Timestamp;
 use postback_wire::trace::{self, TRACEPARENT};
 use postback_wire::webhook::{Provenance, Webhook};
@@ -133,7 +133,18 @@ fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str
 fn id(headers: &HeaderMap) -> Result<Option<RequestId>, Problem> {
     let name = header::REQUEST_ID;
     let id = text(headers, name)?.map(RequestId::from_str).transpose();
-    id.map_err(|error| Problem::invalid_header(name, format_args!("is the id of the request here, and {error}")))
+    let id =
+        id.map_err(|error| Problem::invalid_header(name, format_args!("is the id of the request here, and {error}")))?;
+    // Otherwise a caller could take the id of a tick, and the schedule would make no request.
+    match id {
+        Some(id) if id.as_str().starts_with(SCHEDULED_ID) => Err(Problem::invalid_header(
+            name,
+            format_args!(
+                "is the id of the request here, and ids that begin with {SCHEDULED_ID} are those of schedules"
+            ),
+        )),
+        id => Ok(id),
+    }
 }
 
 /// Reads an idempotency key: a string in double quotes, as the draft of the IETF says (a string of RFC 9651), or the

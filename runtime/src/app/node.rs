@@ -21,6 +21,8 @@ use crate::access::{self, Access, NewSecret, Sessions};
 use crate::admin::{self, AdminToken, Gate, Hooks};
 use crate::api::{self, Served, Server};
 use crate::background::Background;
+#[cfg(feature = "cron")]
+use crate::cron;
 use crate::dashboard::{self, MayLogIn};
 use crate::delivery::{self, Control, Delivery};
 use crate::poster::{Flusher, Outbox, ambient};
@@ -175,6 +177,8 @@ impl Node {
         };
         node.spawn_delivery(delivery);
         node.spawn_worker(worker, recovered.lost);
+        #[cfg(feature = "cron")]
+        node.spawn_schedules(clock.clone());
         node.spawn_retention();
         node.spawn_last_use();
         node.spawn_upkeep(metrics.clone(), clock.now());
@@ -209,6 +213,12 @@ impl Node {
     fn spawn_worker(&self, worker: Worker, lost: Vec<ClaimedRequest>) {
         let worker = worker.run(lost, self.intake.clone());
         self.intake.spawn(self.vital.watching("worker", &self.intake, worker));
+    }
+
+    #[cfg(feature = "cron")]
+    fn spawn_schedules(&self, clock: Clock) {
+        let schedules = cron::run(self.store.clone(), clock, self.served.routes.clone(), self.intake.clone());
+        self.intake.spawn(self.vital.watching("schedules", &self.intake, schedules));
     }
 
     fn spawn_retention(&self) {

@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use anstyle::{AnsiColor, Style};
 
 use crate::access::Auth;
-use crate::handler::{Limits, PayloadKind, Route, Routes};
+use crate::handler::{Limits, PayloadKind, Route, Routes, ShownSchedule};
 use crate::settings::{Settings, WEBHOOK_URL};
 use postback_store::Location;
+use postback_wire::time::Clock;
 use postback_wire::webhook::{Shown, Webhook};
 
 const DIM: Style = Style::new().dimmed();
@@ -72,6 +73,11 @@ pub(super) fn handlers(settings: &Settings, routes: &Routes) -> String {
             "  {DIM}handler{DIM:#}   {BOLD}POST {path:paths$}{BOLD:#}  {name:names$}  {DIM}{place}{DIM:#}  \
              {DIM}webhook{DIM:#} {webhook}"
         );
+        if let Some(schedule) = route.shown_schedule(Clock::system().now(), None) {
+            let ShownSchedule { line, zone, next, .. } = schedule;
+            let next = next.first().map_or("never", String::as_str);
+            let _ = writeln!(text, "  {DIM}schedule{DIM:#}  {path:paths$}       {line} ({zone}), next {next}");
+        }
         let limits = route.limits();
         if limits != Limits::default() {
             let _ = writeln!(text, "  {DIM}limits{DIM:#}    {path:paths$}       {limits}");

@@ -1,14 +1,15 @@
 //! Routes: which path leads to which handler. All routes are checked together when the app starts.
 
-use std::any::{Any, TypeId};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::panic::Location;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use super::attribute::{self, Announcement, Asked, Reads};
 use super::limits::Limits;
-use super::{Bound, Described, Handler, Needs, PayloadKind, Place, RetryIf, Run, Running, Shared, named};
+use super::unbound::{OfError, Unbound};
+use super::{Bound, Described, Needs, PayloadKind, Place, RetryIf, Run, Running, Shared};
+#[cfg(feature = "cron")]
+use crate::policy::cron::CronSchedule;
 use crate::poster::Registered;
 use postback_store::Registration;
 use postback_wire::webhook::Webhooks;
@@ -16,79 +17,6 @@ use postback_wire::webhook::Webhooks;
 /// The first segments that the path of a route must not have, because the server uses or reserves paths with these
 /// segments.
 const RESERVED: [&str; 5] = ["healthz", "readyz", "metrics", "openapi.json", "_postback"];
-
-/// A route as the program has declared it. Mistakes in the route are reported when all routes are bound to the app's
-/// settings.
-pub(crate) struct Unbound<S> {
-    path: String,
-    name: Cow<'static, str>,
-    place: Place,
-    webhook: Webhooks,
-    caller_webhook: bool,
-    example: Option<String>,
-    describe: Option<fn() -> Described>,
-    retry_if: Option<OfError>,
-    limits: Limits,
-    bind: Box<dyn FnOnce(Arc<Shared<S>>) -> Bound + Send>,
-}
-
-/// A condition on the error of a handler, with the type that it takes.
-struct OfError {
-    takes: (TypeId, &'static str),
-    retry_if: RetryIf,
-}
-
-impl<S: 'static> Unbound<S> {
-    pub(crate) fn new<A, H: Handler<A, S>>(path: String, handler: H, location: &'static Location<'static>) -> Self {
-        let name = std::any::type_name::<H>();
-        Self::bound(path, name.into(), Place::Code(location), |shared| handler.bind(shared))
-    }
-
-    /// Makes a route whose handler is bound by the function `bind`.
-    pub(crate) fn bound(
-        path: String,
-        name: Cow<'static, str>,
-        place: Place,
-        bind: impl FnOnce(Arc<Shared<S>>) -> Bound + Send + 'static,
-    ) -> Self {
-        let (webhook, limits, bind) = (Webhooks::default(), Limits::default(), Box::new(bind));
-        let (caller_webhook, example, describe, retry_if) = (false, None, None, None);
-        Self { path, name, place, webhook, caller_webhook, example, describe, retry_if, limits, bind }
-    }
-
-    /// Changes the limits that the program sets for the route.
-    pub(crate) fn limit(&mut self, change: impl FnOnce(&mut Limits)) {
-        change(&mut self.limits);
-    }
-
-    /// Sets the webhook that gets the report of a request if the handler has named no webhook.
-    pub(crate) fn set_webhook(&mut self, webhook: Webhooks) {
-        self.webhook = webhook;
-    }
-
-    /// Allows callers to bring a webhook of their own.
-    pub(crate) fn allow_caller_webhook(&mut self) {
-        self.caller_webhook = true;
-    }
-
-    /// Sets the payload of the example request that the server prints when it starts.
-    pub(crate) fn set_example(&mut self, payload: String) {
-        self.example = Some(payload);
-    }
-
-    /// Sets after which errors of the handler a request runs again.
-    pub(crate) fn set_retry_if<E: 'static>(&mut self, retry_if: impl Fn(&E) -> bool + Send + Sync + 'static) {
-        // The type of the error is compared when the route is bound.
-        let retry_if = Arc::new(move |error: &dyn Any| error.downcast_ref().is_none_or(&retry_if));
-        self.retry_if = Some(OfError { takes: named::<E>(), retry_if });
-    }
-
-    /// Sets the function that describes the types of payload and result.
-    #[cfg(feature = "schemars")]
-    pub(crate) fn set_schema(&mut self, describe: fn() -> Described) {
-        self.describe = Some(describe);
-    }
-}
 
 /// A route whose handler has the app's settings and states, so that the handler can run.
 pub(crate) struct Route {
@@ -111,6 +39,9 @@ pub(crate) struct Route {
     pub(crate) described: Option<Described>,
     /// After which errors of the handler a request runs again. `None`: after all.
     pub(crate) retry_if: Option<RetryIf>,
+    /// The schedule that makes requests of the route.
+    #[cfg(feature = "cron")]
+    pub(crate) schedule: Option<Arc<CronSchedule>>,
     /// The limits that the program sets for the route.
     of_program: Limits,
     /// The limits that apply: those of the operator's settings, and those of the program where the settings have none.
@@ -175,8 +106,12 @@ impl Routes {
     pub(crate) fn bind<S: 'static>(unbound: Vec<Unbound<S>>, shared: &Arc<Shared<S>>) -> Result<Self, Vec<RouteError>> {
         let mut errors = Vec::new();
         let mut routes = BTreeMap::<String, Arc<Route>>::new();
-        for Unbound { path, name, place, webhook, caller_webhook, example, describe, retry_if, limits, bind } in unbound
-        {
+        for unbound in unbound {
+            #[cfg(feature = "cron")]
+            let schedule = unbound.schedule.map(Arc::new);
+            let Unbound {
+                path, name, place, webhook, caller_webhook, example, describe, retry_if, limits, bind, ..
+            } = unbound;
             let mut refuse = |problem| errors.push(RouteError { path: path.clone(), place: place.clone(), problem });
             if let Err(problem) = check(&path) {
                 refuse(problem);
@@ -215,6 +150,8 @@ impl Routes {
                 example,
                 described: describe.map(|describe| describe()),
                 retry_if: retry_if.map(|condition| condition.retry_if),
+                #[cfg(feature = "cron")]
+                schedule,
                 of_program: limits,
                 limits: RwLock::new(limits),
                 run,
@@ -294,6 +231,8 @@ pub(crate) struct RouteError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::panic::Location;
+
     use crate::handler::{Payload, State, States};
 
     async fn nothing() -> Result<(), String> {

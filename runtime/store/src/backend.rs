@@ -89,6 +89,7 @@ pub(crate) trait Reader: Lists + News {
     fn counts(&self) -> BoxFuture<'_, Result<Counts, Cause>>;
     fn tokens(&self) -> BoxFuture<'_, Result<Vec<TokenRecord>, Cause>>;
     fn token_uses(&self) -> BoxFuture<'_, Result<HashMap<String, Timestamp>, Cause>>;
+    fn ticks(&self) -> BoxFuture<'_, Result<HashMap<String, Timestamp>, Cause>>;
     fn audited(&self, before: i64, limit: usize) -> BoxFuture<'_, Result<Vec<AuditRecord>, Cause>>;
 }
 

@@ -67,6 +67,7 @@ pub(crate) fn open(reports: usize, bytes: usize, kept: usize) -> (Opened, Arc<Qu
         most_finished: (kept, bytes),
         last_seq: 0,
         tokens: Tokens::default(),
+        ticks: HashMap::new(),
         quotas: quotas.clone(),
     };
     let memory = Memory(Arc::new(Mutex::new(tables)));
@@ -113,6 +114,8 @@ struct Tables {
     most_finished: (usize, usize),
     last_seq: u64,
     tokens: Tokens,
+    /// When each schedule was last due.
+    ticks: HashMap<String, Timestamp>,
     quotas: Arc<Quotas>,
 }
 
@@ -246,6 +249,10 @@ impl Reader for Memory {
 
     fn token_uses(&self) -> BoxFuture<'_, Result<HashMap<String, Timestamp>, Cause>> {
         ready(Ok(self.lock().tokens.uses.clone())).boxed()
+    }
+
+    fn ticks(&self) -> BoxFuture<'_, Result<HashMap<String, Timestamp>, Cause>> {
+        ready(Ok(self.lock().ticks.clone())).boxed()
     }
 
     fn audited(&self, before: i64, limit: usize) -> BoxFuture<'_, Result<Vec<AuditRecord>, Cause>> {

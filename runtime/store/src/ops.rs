@@ -16,6 +16,7 @@ mod hold_report;
 mod park_report;
 mod post;
 mod purge;
+mod record_ticks;
 mod recover;
 mod register;
 mod release_report;
@@ -52,6 +53,7 @@ pub(crate) use self::park_report::ParkReport;
 pub(crate) use self::post::Post;
 pub(crate) use self::purge::Purge;
 pub(crate) use self::purge::Purged;
+pub(crate) use self::record_ticks::RecordTicks;
 pub(crate) use self::recover::Recover;
 pub(crate) use self::register::Register;
 pub(crate) use self::release_report::ReleaseReport;
@@ -86,7 +88,7 @@ macro_rules! with_operations {
                 // one commit can disable the URL and hold the reports to it.
                 HoldReport, Post;
             Upkeep: Replay, Recover, Purge, GiveUpParked, Disable, Enable, AddToken, RevokeToken,
-                UseTokens, WriteAudit, DropCheckpoint, Barrier;
+                UseTokens, RecordTicks, WriteAudit, DropCheckpoint, Barrier;
             Claim: ClaimExpired, ClaimRequests, ClaimReports, ClaimParked;
         }
     };

@@ -170,6 +170,7 @@ suite! {
         a_token_is_kept_with_what_was_said_about_it,
         a_revoked_token_stays_and_its_name_is_free,
         the_last_use_only_goes_forward,
+        the_last_tick_of_a_schedule_only_goes_forward,
         the_audit_is_read_backwards_in_pages,
         old_entries_of_the_audit_are_purged;
     submit:

@@ -3,6 +3,9 @@
 /// The value of the header `user-agent` of every webhook.
 pub const USER_AGENT: &str = concat!("postback/", env!("CARGO_PKG_VERSION"));
 
+/// The beginning of the ids of requests that a schedule has made. No caller may choose such an id.
+pub const SCHEDULED_ID: &str = "postback-cron-";
+
 /// The names of HTTP headers. The names that begin with `webhook-` come from the Standard Webhooks specification.
 pub mod header {
     /// The header with the report's id, which is the same on every attempt.

@@ -15,6 +15,7 @@ mod hold_report;
 mod park_report;
 mod post;
 mod purge;
+mod record_ticks;
 mod recover;
 mod register;
 mod release_report;

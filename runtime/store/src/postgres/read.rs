@@ -383,6 +383,10 @@ impl Reader for Rows {
         tokens::token_uses(&self.pool).map(cause).boxed()
     }
 
+    fn ticks(&self) -> BoxFuture<'_, Result<HashMap<String, Timestamp>, Cause>> {
+        tokens::ticks(&self.pool).map(cause).boxed()
+    }
+
     fn audited(&self, before: i64, limit: usize) -> BoxFuture<'_, Result<Vec<AuditRecord>, Cause>> {
         tokens::audited(&self.pool, before, limit).map(cause).boxed()
     }

@@ -1,4 +1,4 @@
-//! Reads tokens and the audit.
+//! Reads what operators and programs leave in the store: tokens, the ticks of schedules, and the audit.
 
 use std::collections::HashMap;
 
@@ -34,6 +34,11 @@ pub(super) async fn tokens(pool: &PgPool) -> Result<Vec<TokenRecord>, sqlx::Erro
 
 pub(super) async fn token_uses(pool: &PgPool) -> Result<HashMap<String, Timestamp>, sqlx::Error> {
     let rows = query("SELECT id, used FROM token_use").fetch_all(pool).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, Timestamp::from_micros(row.try_get(1)?)))).collect()
+}
+
+pub(super) async fn ticks(pool: &PgPool) -> Result<HashMap<String, Timestamp>, sqlx::Error> {
+    let rows = query("SELECT name, last FROM schedule").fetch_all(pool).await?;
     rows.iter().map(|row| Ok((row.try_get(0)?, Timestamp::from_micros(row.try_get(1)?)))).collect()
 }
 

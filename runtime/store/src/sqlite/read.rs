@@ -371,6 +371,10 @@ impl Reader for Rows {
         self.run(tokens::token_uses)
     }
 
+    fn ticks(&self) -> BoxFuture<'_, Result<HashMap<String, Timestamp>, Cause>> {
+        self.run(tokens::ticks)
+    }
+
     fn audited(&self, before: i64, limit: usize) -> BoxFuture<'_, Result<Vec<AuditRecord>, Cause>> {
         self.run(move |conn| tokens::audited(conn, before, limit))
     }

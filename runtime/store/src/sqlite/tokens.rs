@@ -1,4 +1,4 @@
-//! Reads tokens and the audit.
+//! Reads what operators and programs leave in the store: tokens, the ticks of schedules, and the audit.
 
 use rusqlite::Connection;
 use std::collections::HashMap;
@@ -33,6 +33,11 @@ pub(super) fn tokens(conn: &Connection) -> Result<Vec<TokenRecord>, rusqlite::Er
 
 pub(super) fn token_uses(conn: &Connection) -> Result<HashMap<String, Timestamp>, rusqlite::Error> {
     let rows = query("SELECT id, used FROM token_use").fetch_all(conn)?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, Timestamp::from_micros(row.try_get(1)?)))).collect()
+}
+
+pub(super) fn ticks(conn: &Connection) -> Result<HashMap<String, Timestamp>, rusqlite::Error> {
+    let rows = query("SELECT name, last FROM schedule").fetch_all(conn)?;
     rows.iter().map(|row| Ok((row.try_get(0)?, Timestamp::from_micros(row.try_get(1)?)))).collect()
 }
 

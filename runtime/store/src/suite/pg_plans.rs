@@ -18,6 +18,7 @@ const FEW: &[(&str, &str, &str)] = &[
     ("token_pkey", "FROM token ORDER BY seq", "tokens are bounded, and listed when an operator asks for them"),
     ("token_pkey", "DELETE FROM token", "tokens are bounded, and rarely revoked"),
     ("token_name", "count(*) FROM token", "tokens are bounded, and rarely made"),
+    ("schedule", "FROM schedule", "it has one row for each schedule of the program"),
     ("token_use", "FROM token_use", "it has one row for each token"),
     ("node", "UPDATE node", "it has one row for each of the last starts"),
     ("request_", "GROUP BY", "waiting requests, which are bounded"),
@@ -52,6 +53,7 @@ const ROWS: &str = "
     INSERT INTO token (id, name, hash, terms, created, revoked)
         SELECT n, n, '', '', 1, CASE WHEN n % 2 = 0 THEN 1 END FROM generate_series(1, 1000) AS n;
     INSERT INTO token_use SELECT id, 1 FROM token;
+    INSERT INTO schedule SELECT n, 1 FROM generate_series(1, 20) AS n;
     INSERT INTO audit (at, who, what, subject, detail) SELECT n, '', '', '', '' FROM generate_series(1, 50000) AS n;
     ANALYZE node, request, request_body, registration, outcome, run, run_progress, checkpoint, disabled, report, report_body, attempt, token, audit;
 ";

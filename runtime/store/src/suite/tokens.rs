@@ -67,6 +67,17 @@ pub(super) async fn the_last_use_only_goes_forward(world: World) {
     assert_eq!(uses, [("a".to_owned(), time(5)), ("b".to_owned(), time(9)), ("c".to_owned(), time(1))]);
 }
 
+pub(super) async fn the_last_tick_of_a_schedule_only_goes_forward(world: World) {
+    let store = world.open().await;
+    let time = Timestamp::from_micros;
+    let ticks = |ticks: &[(&str, i64)]| ticks.iter().map(|(name, at)| ((*name).into(), time(*at))).collect();
+    store.record_ticks(ticks(&[("/a", 5), ("/b", 6)])).await.unwrap();
+    store.record_ticks(ticks(&[("/a", 4), ("/b", 9), ("/c", 1)])).await.unwrap();
+    let mut stored: Vec<_> = store.ticks().await.unwrap().into_iter().collect();
+    stored.sort();
+    assert_eq!(stored, [("/a".to_owned(), time(5)), ("/b".to_owned(), time(9)), ("/c".to_owned(), time(1))]);
+}
+
 pub(super) async fn the_audit_is_read_backwards_in_pages(world: World) {
     let store = world.open().await;
     for n in 0..5 {

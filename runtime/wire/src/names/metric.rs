@@ -109,6 +109,9 @@ metrics! {
     STORE_FREE_BYTES = "postback_store_free_bytes", Gauge, Bytes, [];
     /// Requests that ended. `status` says how, and `reason` says why.
     REQUESTS_FINISHED = "postback_requests_finished_total", Counter, Count, ["route", "status", "reason"];
+    /// Times at which a schedule was due. `submitted`: this process has made the request. `known`: the request existed,
+    /// because another process has made it. `missed`: no server ran in time, and not every time is made up for.
+    SCHEDULE_TICKS = "postback_schedule_ticks_total", Counter, Count, ["route", "outcome"];
     /// How long a request waited for its first run.
     WAIT_SECONDS = "postback_request_wait_duration_seconds", Histogram(WAIT), Seconds, ["route"];
     /// How long a run took.

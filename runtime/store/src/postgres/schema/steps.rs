@@ -2,7 +2,7 @@
 
 /// The statements that change the schema from each version to the next version. An entry must never be edited, because
 /// existing databases were made with it.
-pub(super) const STEPS: [&str; 4] = [VERSION_1, KEY_DIGESTS, CHECKPOINTS, NODES];
+pub(super) const STEPS: [&str; 5] = [VERSION_1, KEY_DIGESTS, CHECKPOINTS, NODES, SCHEDULES];
 
 /// Keys are compared byte by byte (`COLLATE "C"`), so that their order does not depend on the database, and so that an
 /// update of the operating system does not damage an index.
@@ -143,3 +143,8 @@ ALTER TABLE request ADD COLUMN begun bigint;
 CREATE INDEX node_living ON node (seq) WHERE NOT is_over;
 CREATE INDEX node_left ON node (seq) WHERE is_over AND NOT is_empty;
 ";
+
+/// The statement that adds when schedules were last due.
+const SCHEDULES: &str = r#"
+CREATE TABLE schedule (name text COLLATE "C" PRIMARY KEY, last bigint NOT NULL) WITH (fillfactor = 50);
+"#;

@@ -2,7 +2,7 @@
 
 /// The statements that change the schema from each version to the next version. An entry must never be edited, because
 /// existing database files were made with it.
-pub(super) const STEPS: [&str; 16] = [
+pub(super) const STEPS: [&str; 17] = [
     VERSION_1,
     VERSION_2,
     VERSION_3,
@@ -19,6 +19,7 @@ pub(super) const STEPS: [&str; 16] = [
     PROGRESS,
     KEY_DIGESTS,
     CHECKPOINTS,
+    SCHEDULES,
 ];
 
 pub(super) const VERSION_1: &str = "
@@ -264,4 +265,9 @@ ALTER TABLE request DROP COLUMN digest;
 /// The statement that adds what runs leave for the next run of their request.
 const CHECKPOINTS: &str = "
 CREATE TABLE checkpoint (request INTEGER PRIMARY KEY, value BLOB NOT NULL);
+";
+
+/// The statement that adds when schedules were last due.
+const SCHEDULES: &str = "
+CREATE TABLE schedule (name TEXT PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
 ";
