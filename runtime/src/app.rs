@@ -14,6 +14,7 @@ mod start_log;
 use std::fmt::Display;
 use std::panic::Location;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) use self::delivery_options::delivery_options;
 pub(crate) use self::node::Node;
@@ -25,9 +26,7 @@ use crate::cron;
 use crate::forward::{self, Target};
 #[cfg(feature = "schemars")]
 use crate::handler::Described;
-#[cfg(feature = "forward")]
-use crate::handler::Place;
-use crate::handler::{Handler, RouteError, Routes, Shared, States, Unbound};
+use crate::handler::{BatchHandler, Handler, Place, RouteError, Routes, Shared, States, Unbound};
 #[cfg(feature = "cron")]
 use crate::policy::cron::{CronSchedule, Missed};
 #[cfg(feature = "forward")]
@@ -100,6 +99,47 @@ impl<S: Send + Sync + 'static> App<S> {
     #[track_caller]
     pub fn route<A>(mut self, path: impl Into<String>, handler: impl Handler<A, S>) -> Self {
         self.routes.push(Unbound::new(path.into(), handler, Location::caller()));
+        self
+    }
+
+    /// Adds a route whose handler takes up to `size` requests at once, as inference servers do: from 1 to 1,024.
+    ///
+    /// A batch begins when it has `size` requests, or when its first request has waited for `wait`, at most a minute.
+    /// The handler gets them as a [`Batch`](crate::Batch), and returns an outcome for each, in their order. Each request
+    /// is retried, cancelled and reported by itself. A handler that panics, or returns another number of outcomes, fails
+    /// all of its batch.
+    ///
+    /// Requests that wait for a batch to be full count as running. So `worker.concurrency`, and the
+    /// [`concurrency`](Self::concurrency) of the route, should be at least `size`. The reports of the route go to the
+    /// webhook that [`webhook`](Self::webhook) sets; the attribute `async_handler` cannot be used, because a batch has
+    /// many ids.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use postback::{App, Batch, State};
+    ///
+    /// struct Model;
+    /// # impl Model { fn embed(&self, texts: &[&str]) -> Vec<Vec<f32>> { vec![Vec::new(); texts.len()] } }
+    ///
+    /// async fn embed(model: State<Model>, batch: Batch<String>) -> Vec<Result<Vec<f32>, String>> {
+    ///     let texts: Vec<&str> = batch.iter().map(|item| item.payload.as_str()).collect();
+    ///     model.embed(&texts).into_iter().map(Ok).collect()
+    /// }
+    ///
+    /// let app = App::new(()).state(Model).batch("/embed", 32, Duration::from_millis(20), embed);
+    /// ```
+    #[track_caller]
+    pub fn batch<A>(
+        mut self,
+        path: impl Into<String>,
+        size: usize,
+        wait: Duration,
+        handler: impl BatchHandler<A, S>,
+    ) -> Self {
+        let (name, place) = (std::any::type_name_of_val(&handler), Place::Code(Location::caller()));
+        let bind = move |shared| handler.bind(shared, size, wait);
+        self.routes.push(Unbound::bound(path.into(), name.into(), place, bind));
         self
     }
 

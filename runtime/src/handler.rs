@@ -5,6 +5,7 @@
 
 mod attempt;
 mod attribute;
+mod batch;
 mod body;
 mod cancellation;
 pub mod check;
@@ -35,6 +36,7 @@ use serde::Serialize;
 pub use self::attempt::Attempt;
 pub(crate) use self::attribute::Asked;
 pub use self::attribute::{Announcement, Reads, WebhookProbe, type_path};
+pub use self::batch::{Batch, BatchHandler, BatchItem};
 pub(crate) use self::body::{PayloadError, PayloadKind};
 pub use self::cancellation::{CancelReason, Cancellation};
 pub(crate) use self::checkpoint::Keeper;
@@ -42,8 +44,9 @@ pub use self::checkpoint::{Checkpoint, CheckpointError};
 pub use self::deadline::Deadline;
 pub(crate) use self::error::{AfterError, RetryIf};
 pub use self::error::{HandlerError, IntoHandlerError};
-pub use self::extract::{Config, Extract, Headers, State};
-pub(crate) use self::extract::{Shared, States};
+pub use self::extract::Shared;
+pub(crate) use self::extract::States;
+pub use self::extract::{Config, Extract, Headers, Parameter, State};
 pub use self::metadata::Metadata;
 pub use self::payload::Payload;
 pub(crate) use self::place::Place;
@@ -60,8 +63,7 @@ use postback_store::Extras;
 use postback_wire::id::RequestId;
 use postback_wire::report::Json;
 
-/// A request for which a handler runs. Extractors make the parameters of the handler from the request. The struct is
-/// `pub` because the sealed trait `Extract` uses it, but users of the crate cannot name the struct.
+/// A request for which a handler runs. Extractors make the parameters of the handler from it.
 #[derive(Clone)]
 pub struct Run {
     pub(crate) id: RequestId,
@@ -89,6 +91,8 @@ pub(crate) struct RunInfo {
     pub(crate) checkpoint: Keeper,
     /// Whether the request runs again after an error of the handler. `None`: always.
     pub(crate) retry_if: Option<RetryIf>,
+    /// The bodies of a batch of requests.
+    pub(crate) batch: Option<batch::SharedBodies>,
 }
 
 /// What the parameters of a handler need of the worker. The worker prepares nothing else.
@@ -102,20 +106,52 @@ pub struct Needs {
     pub(crate) last_error: bool,
     /// The handler saves checkpoints.
     pub(crate) checkpoint: bool,
+    /// The handler takes something that a single request has, and a batch of requests has not.
+    pub(crate) of_one_request: bool,
+    /// The handler takes a batch of requests.
+    pub(crate) batch: bool,
 }
 
 impl Needs {
+    /// The needs of a parameter that belongs to a single request.
+    fn of_one_request() -> Self {
+        Self { of_one_request: true, ..Self::default() }
+    }
+
     fn and(self, other: Self) -> Self {
         Self {
             progress: self.progress || other.progress,
             cancellation: self.cancellation || other.cancellation,
             last_error: self.last_error || other.last_error,
             checkpoint: self.checkpoint || other.checkpoint,
+            of_one_request: self.of_one_request || other.of_one_request,
+            batch: self.batch || other.batch,
         }
     }
 }
 
+impl std::fmt::Debug for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Run({})", self.id)
+    }
+}
+
 impl Run {
+    /// Returns the id of the request. For a handler of a batch, the id of its first request.
+    pub fn id(&self) -> &RequestId {
+        &self.id
+    }
+
+    /// Returns the headers with which the request was submitted, without those that carry credentials.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// Returns the body of the request.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
     /// Makes a run for this request. The result of the handler must be serialised.
     pub(crate) fn of(id: RequestId, headers: Arc<HeaderMap>, body: Bytes) -> Self {
         Self { id, headers, body, wanted: Arc::new(|| true), info: RunInfo::default() }
@@ -135,7 +171,10 @@ pub(crate) enum Ended {
     Panicked(String),
 }
 
-pub(crate) type Running = Pin<Box<dyn Future<Output = Ended> + Send>>;
+pub(crate) type Running = Pinned<Ended>;
+
+/// A future on the heap.
+type Pinned<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// An async function that can be the handler of a route, which [`App::route`](crate::App::route) adds.
 ///
@@ -224,7 +263,8 @@ macro_rules! handlers {
             fn bind(self, shared: Arc<Shared<S>>) -> Bound {
                 let payloads: &[Option<PayloadKind>] = &[$($Arg::payload(),)*];
                 let needs = Needs::default()$(.and($Arg::needs()))*;
-                let faults: &[Option<String>] = &[$($Arg::fault(&shared),)*];
+                let batch = needs.batch.then(|| "the handler takes a `Batch`, so add it with `App::batch`".to_owned());
+                let faults: &[Option<String>] = &[batch, $($Arg::fault(&shared),)*];
                 let handler = Arc::new(self);
                 let run = move |run: Run| -> Running {
                     let (handler, shared) = (Arc::clone(&handler), Arc::clone(&shared));

@@ -259,10 +259,16 @@ pub use cron::Tick;
 pub use entry::{Program, run};
 #[cfg(feature = "forward")]
 pub use forward::Target;
+/// What an extractor of your own is made of. [`Extract`](extract::Extract) has an example.
+#[cfg(feature = "server")]
+pub mod extract {
+    pub use crate::handler::{Extract, Parameter, Run, Shared};
+}
+
 #[cfg(feature = "server")]
 pub use handler::{
-    Attempt, CancelReason, Cancellation, Checkpoint, CheckpointError, Config, Deadline, Extract, Handler, HandlerError,
-    Headers, IntoHandlerError, Metadata, Payload, Progress, State,
+    Attempt, Batch, BatchHandler, BatchItem, CancelReason, Cancellation, Checkpoint, CheckpointError, Config, Deadline,
+    Extract, Handler, HandlerError, Headers, IntoHandlerError, Metadata, Payload, Progress, State,
 };
 pub use outcome::{Fallible, ReportOutcome, report_outcome};
 #[cfg(feature = "cron")]
@@ -287,7 +293,7 @@ pub use postback_wire::{
 #[cfg(feature = "server")]
 #[doc(inline)]
 pub use postback_wire::{VerifiedRejection, VerifyingKeys};
-pub use poster::{Flushed, PostError, Poster, PosterBuilder, PosterGuard, StartError, flush};
+pub use poster::{Flushed, PostError, Poster, PosterBuilder, PosterGuard, StartError, flush, poster};
 
 /// An item whose documentation is the README, so that the README's code is tested with the other doc tests.
 #[cfg(all(doctest, feature = "server", feature = "sqlite"))]

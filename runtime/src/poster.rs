@@ -60,7 +60,10 @@ pub struct Poster(Mode);
 enum Mode {
     Active {
         outbox: Outbox,
-        engine: Arc<Engine>,
+        flusher: Flusher,
+        /// The threads of the poster, which end when the last of its posters is dropped. `None`: something else keeps
+        /// them.
+        engine: Option<Arc<Engine>>,
     },
     /// A poster for which reporting is turned off. The poster counts the reports and drops them.
     Disabled(DisabledReporting),
@@ -135,8 +138,24 @@ impl Poster {
     /// store, or attempted once in an in-memory store.
     fn flusher(&self) -> Flusher {
         match &self.0 {
-            Mode::Active { engine, .. } => engine.flusher(),
+            Mode::Active { flusher, .. } => flusher.clone(),
             Mode::Disabled(disabled) => Flusher::Disabled(disabled.clone()),
+        }
+    }
+
+    /// Makes the poster of a server, whose store and delivery the server keeps.
+    #[cfg(feature = "server")]
+    pub(crate) fn of_server(outbox: Outbox, flusher: Flusher) -> Self {
+        Self(Mode::Active { outbox, flusher, engine: None })
+    }
+
+    /// Returns this poster without its hold on the threads.
+    fn without_hold(&self) -> Self {
+        match &self.0 {
+            Mode::Active { outbox, flusher, .. } => {
+                Self(Mode::Active { outbox: outbox.clone(), flusher: flusher.clone(), engine: None })
+            }
+            Mode::Disabled(_) => self.clone(),
         }
     }
 
@@ -150,6 +169,28 @@ impl Poster {
     fn is_disabled(&self) -> bool {
         matches!(self.0, Mode::Disabled(_))
     }
+}
+
+/// Returns the poster of this process: in a workload server, also in its handlers, that of the server; in another
+/// program, the installed one. `None`: there is none, and no report has started one.
+///
+/// With it, a handler posts further reports, under any id and to any webhook, which are delivered whatever becomes of its
+/// run. In a server, a URL that is not marked as [`Webhook::trusted`] counts as one that a caller chose: reports to it
+/// are not signed, and reach public addresses only.
+///
+/// ```
+/// use postback::{Payload, Report, RequestId, Webhook};
+///
+/// async fn render(frames: Payload<u32>, request_id: RequestId) -> Result<u32, Box<dyn std::error::Error + Send + Sync>> {
+///     if let Some(poster) = postback::poster() {
+///         let half_way = Report::completed(&request_id, &format!("{} of {}", *frames / 2, *frames))?;
+///         poster.post(&Webhook::trusted("https://hooks.example.com/half-way")?, &half_way)?;
+///     }
+///     Ok(*frames)
+/// }
+/// ```
+pub fn poster() -> Option<Poster> {
+    process::poster()
 }
 
 fn new_reports(

@@ -25,7 +25,7 @@ use crate::background::Background;
 use crate::cron;
 use crate::dashboard::{self, MayLogIn};
 use crate::delivery::{self, Control, Delivery};
-use crate::poster::{Flusher, Outbox, ambient};
+use crate::poster::{Flusher, Outbox, Poster, ambient};
 use crate::settings::Settings;
 use crate::telemetry::metrics::{self, Metrics};
 use crate::worker::Worker;
@@ -136,7 +136,7 @@ impl Node {
         // The outbox must be installed before the first handler runs, because tasks that a handler spawns put their
         // reports into this outbox.
         let flusher = Flusher::new(store.clone(), Handle::current());
-        ambient::install(Arc::new(outbox.clone()), flusher).map_err(|_| StartError::Poster)?;
+        ambient::install(&Poster::of_server(outbox.clone(), flusher)).map_err(|_| StartError::Poster)?;
 
         let delivery = Delivery::new(store.clone(), clock.clone(), options)?;
         let control = delivery.control();

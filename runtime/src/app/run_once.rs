@@ -1,7 +1,6 @@
 //! Runs one request without a server, for the command `run`: in a store in memory that ends with the run, with the
 //! worker of a server, and without a delivery. So the reports stay in the store, and are shown instead of sent.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +9,7 @@ use tokio::runtime::Handle;
 
 use crate::handler::{Limits, Routes};
 use crate::panics::caught;
-use crate::poster::{Flusher, Outbox, ambient};
+use crate::poster::{Flusher, Outbox, Poster, ambient};
 use crate::settings::Settings;
 use crate::worker::{self, Worker};
 use postback_store::overview::{DeliveryFilter, Excerpt};
@@ -89,7 +88,7 @@ pub(crate) async fn run_once(
     let store = Store::open(options, NodeId::generate(), clock.clone()).await.map_err(|error| of_store(&error))?;
     let outbox = Outbox::of_server(store.clone(), clock.clone());
     let flusher = Flusher::new(store.clone(), Handle::current());
-    ambient::install(Arc::new(outbox.clone()), flusher).map_err(|_| RunError::Poster)?;
+    ambient::install(&Poster::of_server(outbox.clone(), flusher)).map_err(|_| RunError::Poster)?;
     let options = worker::Options { concurrency: 1, ..settings.worker };
     let worker = Worker::new(outbox, routes.clone(), options, handlers, settings.grace);
     let stop = Shutdown::new();

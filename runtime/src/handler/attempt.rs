@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::extract::sealed;
+use super::extract::Parameter;
 use super::{Extract, Needs, Run, Shared};
 
 /// Which run of its request this is, and how the run before it failed.
@@ -63,11 +63,11 @@ impl Attempt {
     }
 }
 
-impl sealed::Parameter for Attempt {}
+impl Parameter for Attempt {}
 
 impl<S> Extract<S> for Attempt {
     fn needs() -> Needs {
-        Needs { last_error: true, ..Needs::default() }
+        Needs { last_error: true, ..Needs::of_one_request() }
     }
 
     fn extract(run: &Run, _: &Shared<S>) -> Result<Self, String> {

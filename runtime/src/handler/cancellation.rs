@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio_util::sync::CancellationToken;
 
-use super::extract::sealed;
+use super::extract::Parameter;
 use super::{Extract, Needs, Run, Shared};
 
 /// Why a run is stopped.
@@ -87,11 +87,11 @@ impl Cancellation {
     }
 }
 
-impl sealed::Parameter for Cancellation {}
+impl Parameter for Cancellation {}
 
 impl<S> Extract<S> for Cancellation {
     fn needs() -> Needs {
-        Needs { cancellation: true, ..Needs::default() }
+        Needs { cancellation: true, ..Needs::of_one_request() }
     }
 
     fn extract(run: &Run, _: &Shared<S>) -> Result<Self, String> {

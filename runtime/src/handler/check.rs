@@ -6,7 +6,7 @@ use std::fmt::Display;
 use serde::Serialize;
 
 use super::Extract;
-use super::extract::sealed::Parameter;
+use super::Parameter;
 
 /// Compiles only if a handler can take `P` as a parameter. Generated code calls this function without naming the type
 /// of the app's settings.
@@ -31,6 +31,9 @@ pub fn send<F: Send>(_: &F) {}
 pub trait Output {}
 
 impl<T: Serialize, E: Display> Output for Result<T, E> {}
+
+/// What a handler of a batch returns.
+impl<T: Serialize, E: Display> Output for Vec<Result<T, E>> {}
 
 #[cfg(test)]
 #[expect(clippy::unused_async, reason = "handlers are async functions, and these have nothing to await")]

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::extract::sealed;
+use super::extract::Parameter;
 use super::{Extract, Needs, Run, Shared};
 use crate::panics::caught;
 
@@ -165,11 +165,11 @@ impl<T: fmt::Debug> fmt::Debug for Checkpoint<T> {
     }
 }
 
-impl<T: Serialize + DeserializeOwned + Send + 'static> sealed::Parameter for Checkpoint<T> {}
+impl<T: Serialize + DeserializeOwned + Send + 'static> Parameter for Checkpoint<T> {}
 
 impl<T: Serialize + DeserializeOwned + Send + 'static, S> Extract<S> for Checkpoint<T> {
     fn needs() -> Needs {
-        Needs { checkpoint: true, ..Needs::default() }
+        Needs { checkpoint: true, ..Needs::of_one_request() }
     }
 
     fn extract(run: &Run, _: &Shared<S>) -> Result<Self, String> {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::extract::sealed;
-use super::{Extract, Run, Shared};
+use super::extract::Parameter;
+use super::{Extract, Needs, Run, Shared};
 
 /// Until when the run may take: `worker.timeout`, the limit of its route, or the header `Postback-Timeout`, whichever
 /// ends first. At this time the run is stopped.
@@ -48,9 +48,13 @@ impl Deadline {
     }
 }
 
-impl sealed::Parameter for Deadline {}
+impl Parameter for Deadline {}
 
 impl<S> Extract<S> for Deadline {
+    fn needs() -> Needs {
+        Needs::of_one_request()
+    }
+
     fn extract(run: &Run, _: &Shared<S>) -> Result<Self, String> {
         // Parameters are made when the run begins, and its time limit counts from then on.
         Ok(run.info.limit.map_or_else(Self::default, Self::after))

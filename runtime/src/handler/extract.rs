@@ -17,15 +17,44 @@ use postback_wire::webhook::Operators;
 ///
 /// These types are [`Config`], [`State`], [`Payload`](super::Payload), [`Headers`], [`RequestId`],
 /// [`Progress`](super::Progress), [`Attempt`](super::Attempt), [`Cancellation`](super::Cancellation),
-/// [`Deadline`](super::Deadline), [`Checkpoint`](super::Checkpoint) and [`Metadata`](super::Metadata). The trait is
-/// sealed.
+/// [`Deadline`](super::Deadline), [`Checkpoint`](super::Checkpoint) and [`Metadata`](super::Metadata), and
+/// [`Batch`](super::Batch) in a handler of a batch.
+///
+/// # An extractor of your own
+///
+/// Implement this trait, and [`Parameter`], for a type of yours. The run has the id, the headers and the body of the
+/// request; `shared` has the settings and the states of the app.
+///
+/// ```
+/// use postback::extract::{Extract, Parameter, Run, Shared};
+///
+/// /// The tenant that a gateway has put into a header.
+/// struct Tenant(String);
+///
+/// impl Parameter for Tenant {}
+///
+/// impl<S> Extract<S> for Tenant {
+///     fn extract(run: &Run, _: &Shared<S>) -> Result<Self, String> {
+///         let name = run.headers().get("x-tenant").ok_or("the header x-tenant is missing")?;
+///         Ok(Self(name.to_str().map_err(|_| "the header x-tenant is not text")?.to_owned()))
+///     }
+/// }
+///
+/// async fn greet(tenant: Tenant) -> Result<String, String> {
+///     Ok(format!("hello {}", tenant.0))
+/// }
+/// # let _ = postback::App::new(()).route("/greet", greet);
+/// ```
+///
+/// A webhook that comes from such a value counts as one that the caller chose: it is not signed, and reaches public
+/// addresses only. If the operator chose it, say so with [`Webhook::trusted`](crate::Webhook::trusted).
 #[diagnostic::on_unimplemented(
     message = "a handler cannot take `{Self}` as a parameter in an app with settings of type `{S}`",
     label = "not a handler parameter",
     note = "a handler can take `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation`, `Deadline`, `Checkpoint<T>` and `Metadata`, all from `postback`",
     note = "take a value given with `App::state(value)` as `State<T>`, and the body of the request as `Payload<T>`"
 )]
-pub trait Extract<S>: sealed::Parameter {
+pub trait Extract<S>: Parameter {
     #[doc(hidden)]
     fn payload() -> Option<PayloadKind> {
         None
@@ -38,32 +67,53 @@ pub trait Extract<S>: sealed::Parameter {
     }
 
     /// Returns a message if the app lacks something that this parameter needs. An app for which there is such a message
-    /// does not start.
-    #[doc(hidden)]
-    fn fault(_: &Shared<S>) -> Option<String> {
+    /// does not start, and the message is shown. By default, the parameter needs nothing.
+    fn fault(shared: &Shared<S>) -> Option<String> {
+        let _ = shared;
         None
     }
 
-    #[doc(hidden)]
+    /// Makes the parameter for a run. It is called right before the handler, on its thread.
+    ///
+    /// # Errors
+    ///
+    /// The text says why the parameter cannot be made. The run then fails with this text, as if the handler had returned
+    /// it as its error.
     fn extract(run: &Run, shared: &Shared<S>) -> Result<Self, String>;
 }
 
-pub(super) mod sealed {
-    /// A type that a handler of some app can take as a parameter. The macro `#[debug_handler]` checks this trait if the
-    /// macro does not know the type of the app's settings.
-    #[diagnostic::on_unimplemented(
-        message = "a handler cannot take `{Self}` as a parameter",
-        label = "not a handler parameter",
-        note = "a handler can take `Config<S>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation`, `Deadline`, `Checkpoint<T>` and `Metadata`, all from `postback`",
-        note = "take a value given with `App::state(value)` as `State<T>`, and the body of the request as `Payload<T>`"
-    )]
-    pub trait Parameter: Sized + Send + 'static {}
-}
+/// A mark of the types that implement [`Extract`] for some app. An extractor of your own needs it too: the attribute
+/// `#[debug_handler]` checks it if the attribute does not know the type of the app's settings.
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot take `{Self}` as a parameter",
+    label = "not a handler parameter",
+    note = "a handler can take `Config<S>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation`, `Deadline`, `Checkpoint<T>` and `Metadata`, all from `postback`",
+    note = "take a value given with `App::state(value)` as `State<T>`, and the body of the request as `Payload<T>`"
+)]
+pub trait Parameter: Sized + Send + 'static {}
 
 /// The app's settings and states, which all handlers of the app share.
 pub struct Shared<S> {
     pub(crate) settings: Arc<S>,
     pub(crate) states: States,
+}
+
+impl<S> Shared<S> {
+    /// Returns the settings of the program.
+    pub fn settings(&self) -> &S {
+        &self.settings
+    }
+
+    /// Returns the value of this type that was given with [`App::state`](crate::App::state).
+    pub fn state<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.states.get()
+    }
+}
+
+impl<S> fmt::Debug for Shared<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("states", &self.states.0.len()).finish_non_exhaustive()
+    }
 }
 
 /// The values that the program has given to the app with `App::state`. No two values have the same type.
@@ -150,7 +200,7 @@ impl<S> Deref for Config<S> {
     }
 }
 
-impl<S: Send + Sync + 'static> sealed::Parameter for Config<S> {}
+impl<S: Send + Sync + 'static> Parameter for Config<S> {}
 
 impl<S: Send + Sync + 'static> Extract<S> for Config<S> {
     fn extract(_: &Run, shared: &Shared<S>) -> Result<Self, String> {
@@ -207,7 +257,7 @@ impl<T> Deref for State<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> sealed::Parameter for State<T> {}
+impl<T: Send + Sync + 'static> Parameter for State<T> {}
 
 impl<S, T: Send + Sync + 'static> Extract<S> for State<T> {
     fn fault(shared: &Shared<S>) -> Option<String> {
@@ -259,17 +309,25 @@ impl Deref for Headers {
     }
 }
 
-impl sealed::Parameter for Headers {}
+impl Parameter for Headers {}
 
 impl<S> Extract<S> for Headers {
+    fn needs() -> Needs {
+        Needs::of_one_request()
+    }
+
     fn extract(run: &Run, _: &Shared<S>) -> Result<Self, String> {
         Ok(Self(Arc::clone(&run.headers)))
     }
 }
 
-impl sealed::Parameter for RequestId {}
+impl Parameter for RequestId {}
 
 impl<S> Extract<S> for RequestId {
+    fn needs() -> Needs {
+        Needs::of_one_request()
+    }
+
     fn extract(run: &Run, _: &Shared<S>) -> Result<Self, String> {
         Ok(run.id.clone())
     }

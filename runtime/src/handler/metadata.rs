@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use super::extract::sealed;
-use super::{Extract, Run, Shared};
+use super::extract::Parameter;
+use super::{Extract, Needs, Run, Shared};
 
 /// What the caller sent in the header `Postback-Metadata`: JSON of at most 4 KiB, which the status and the report of the
 /// request repeat.
@@ -50,9 +50,13 @@ impl Metadata {
     }
 }
 
-impl sealed::Parameter for Metadata {}
+impl Parameter for Metadata {}
 
 impl<S> Extract<S> for Metadata {
+    fn needs() -> Needs {
+        Needs::of_one_request()
+    }
+
     fn extract(run: &Run, _: &Shared<S>) -> Result<Self, String> {
         let metadata = run.info.extras.as_ref().and_then(|extras| extras.metadata.as_deref());
         Ok(Self(metadata.map(Arc::from)))

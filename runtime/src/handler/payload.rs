@@ -6,8 +6,8 @@ use std::ops::Deref;
 use serde::de::DeserializeOwned;
 
 use super::body::{PayloadKind, is_bytes, json};
-use super::extract::sealed::Parameter;
-use super::{Extract, Run, Shared};
+use super::extract::Parameter;
+use super::{Extract, Needs, Run, Shared};
 
 /// The body of the request. `Payload<T>` reads a JSON body into any `T: DeserializeOwned`. `Payload<Bytes>` takes the
 /// bytes of the body unchanged.
@@ -36,6 +36,10 @@ impl<T> Deref for Payload<T> {
 impl<T: DeserializeOwned + Send + 'static> Parameter for Payload<T> {}
 
 impl<S, T: DeserializeOwned + Send + 'static> Extract<S> for Payload<T> {
+    fn needs() -> Needs {
+        Needs::of_one_request()
+    }
+
     fn payload() -> Option<PayloadKind> {
         Some(PayloadKind::of::<T>())
     }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::extract::sealed;
+use super::extract::Parameter;
 use super::{Extract, Needs, Run, Shared};
 use crate::panics::caught;
 use postback_store::Told;
@@ -94,11 +94,11 @@ impl fmt::Debug for Progress {
     }
 }
 
-impl sealed::Parameter for Progress {}
+impl Parameter for Progress {}
 
 impl<S> Extract<S> for Progress {
     fn needs() -> Needs {
-        Needs { progress: true, ..Needs::default() }
+        Needs { progress: true, ..Needs::of_one_request() }
     }
 
     fn extract(run: &Run, _: &Shared<S>) -> Result<Self, String> {

@@ -102,11 +102,11 @@ fn start_default() -> Installed {
             }
             // `forget` prevents the drop of the poster's guard, because the drop would stop the poster.
             std::mem::forget(guard);
-            Installed::new(poster.sink(), Some(poster.flusher()))
+            Installed::of(&poster)
         }
         Err(error) => {
             tracing::error!("no poster is installed, and the default poster cannot be started: {}", Causes(&error));
-            Installed::new(Arc::new(NoPosterSink), None)
+            Installed::none(Arc::new(NoPosterSink))
         }
     }
 }

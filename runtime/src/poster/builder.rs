@@ -200,7 +200,7 @@ impl PosterBuilder {
             return Err(StartKind::Installed.into());
         }
         let (poster, guard) = self.start()?;
-        process::install(poster.sink(), poster.flusher()).map_err(|_| StartKind::Installed)?;
+        process::install(&poster).map_err(|_| StartKind::Installed)?;
         Ok(guard)
     }
 
@@ -242,7 +242,8 @@ impl PosterBuilder {
         match started {
             Ok(store) => {
                 let engine = Arc::new(Engine::new(store.clone(), shutdown, background));
-                let poster = Poster(Mode::Active { outbox: Outbox::new(store, clock), engine });
+                let (outbox, flusher) = (Outbox::new(store, clock), engine.flusher());
+                let poster = Poster(Mode::Active { outbox, flusher, engine: Some(engine) });
                 Ok((poster.clone(), PosterGuard::new(poster)))
             }
             Err(kind) => Err(kind.into()),

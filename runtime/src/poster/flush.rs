@@ -138,13 +138,15 @@ enum Stop {
 
 fn stop(poster: Poster, timeout: Duration) -> Stop {
     match &poster.0 {
-        Mode::Active { engine, .. } if engine.is_forked() => {
+        Mode::Active { engine: Some(engine), .. } if engine.is_forked() => {
             // `forget` prevents the drop of the poster, because the drop would close the files of the store. In a
             // forked process, this would release the locks of the parent process on these files.
             std::mem::forget(poster);
             Stop::Nothing(Flushed::default())
         }
-        Mode::Active { engine, .. } => Stop::Awaited(engine.stop(timeout)),
+        Mode::Active { engine: Some(engine), .. } => Stop::Awaited(engine.stop(timeout)),
+        // A guard is made with the threads of its poster.
+        Mode::Active { engine: None, .. } => Stop::Nothing(Flushed::default()),
         Mode::Disabled(disabled) => Stop::Nothing(disabled.flushed()),
     }
 }

@@ -12,7 +12,7 @@ use super::registration::{self, Attempts};
 use super::sink::{Captured, RunSink};
 use super::slot::Slot;
 use super::{Context, checkpoint, handler_task, progress, run_span, settle};
-use crate::handler::{AfterError, Attempt, Cancellation, Keeper, Route, RunInfo, Telling};
+use crate::handler::{AfterError, Attempt, Cancellation, Route, RunInfo, Telling};
 use crate::panics::contain;
 use crate::poster::Registered;
 use postback_store::{ClaimedRequest, warn_unless_logged};
@@ -133,7 +133,7 @@ async fn info(context: &Context, route: &Route, row: &ClaimedRequest, telling: O
         limit: Some(context.time_limit(row).time),
         retry_if: route.retry_if.clone(),
         extras: row.extras.clone(),
-        checkpoint: Keeper::default(),
+        ..RunInfo::default()
     }
 }
 
