@@ -21,6 +21,7 @@ mod query;
 mod replays;
 mod requests;
 mod schedules;
+mod series;
 mod settings;
 #[cfg(all(unix, feature = "sqlite"))]
 mod socket;
@@ -144,6 +145,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/settings/reload", post(settings::reload))
         .route("/health", get(health::show))
         .route("/metrics", get(health::metrics))
+        .route("/series", get(series::show))
         .route("/changes", get(changes::follow))
         .route("/openapi.json", get(async move |headers: HeaderMap| document.answer(&headers)))
         .fallback(|request: Request| async move { Problem::unknown_path(request.uri().path()) })

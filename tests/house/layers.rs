@@ -49,7 +49,7 @@ const STORE: House = House {
             "sizes", "space", "summary", "audit", "tokens",
         ],
         &["nodes"],
-        &["feed", "handoff", "wake", "retention", "timeline"],
+        &["feed", "handoff", "wake", "retention", "series", "timeline"],
         &["local"],
         &["operation"],
         &["ops"],

@@ -4,6 +4,7 @@
 mod changes;
 mod dashboard;
 mod live;
+mod series;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

@@ -2,6 +2,7 @@
 
 mod node;
 mod schedule;
+mod series;
 
 use std::collections::BTreeMap;
 
@@ -10,6 +11,7 @@ use utoipa::ToSchema;
 
 pub(crate) use self::node::Node;
 pub(crate) use self::schedule::Schedule;
+pub(crate) use self::series::{DeliverySeries, LatencySeries, RequestSeries, Series, WaitingSeries};
 
 /// One page of a list.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -130,6 +130,9 @@ const CALLS: &[Call] = &[
     call(Get, "/metrics", "showMetrics", "Show the metrics in Prometheus' text exposition format")
         .answers("text/plain")
         .errors(ONE),
+    call(Get, "/series", "showSeries", "Show what happened over time: numbers, latencies, and what waited")
+        .query(&["range", "route", "origin"])
+        .answers("Series"),
     call(Get, "/changes", "followChanges", "Follow the changes of requests and deliveries as server-sent events")
         .answers("text/event-stream"),
     call(Get, "/openapi.json", "showDocument", "Show this document").answers("Document"),
@@ -213,6 +216,8 @@ fn parameter(name: &str, place: ParameterIn) -> Parameter {
         "token" => "The id of the token that the request belongs to.",
         "since" => "Rows of this time or later: a time such as 2026-11-23T08:00:00Z, or how long ago, such as 10m.",
         "until" => "Rows before this time.",
+        "range" => "`15m`, `1h`, `24h` or `7d`. Without it: `1h`.",
+        "origin" => "An origin, such as https://example.com.",
         "url" => "The first part of the URL.",
         "subject" => "What the report is about, such as the id of a request.",
         "cursor" => "The member `next` of the page before.",
@@ -268,6 +273,11 @@ fn schemas() -> Map<String, Value> {
         AuditEntry,
         Node,
         Schedule,
+        Series,
+        RequestSeries,
+        DeliverySeries,
+        LatencySeries,
+        WaitingSeries,
     );
     for (page, item) in [
         ("RequestPage", "Request"),

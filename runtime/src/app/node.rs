@@ -30,7 +30,7 @@ use crate::settings::Settings;
 use crate::telemetry::metrics::{self, Metrics};
 use crate::worker::Worker;
 use postback_store::shutdown::{Shutdown, Vital};
-use postback_store::{self as store, ClaimedRequest, Store, retention};
+use postback_store::{self as store, ClaimedRequest, Store, retention, series};
 use postback_wire::id::NodeId;
 use postback_wire::line::Escaped;
 use postback_wire::time::{Clock, Timestamp};
@@ -57,6 +57,8 @@ pub(crate) struct Node {
     /// The signal that stops the HTTP server. The server answers HTTP calls about the state of requests until the other
     /// parts of the server have ended.
     api: Shutdown,
+    /// The signal that stops the counts of each minute, after the HTTP server.
+    counts: Shutdown,
     /// Signals that a vital part of the node has ended. The node cannot work without these parts.
     vital: Vital,
     grace: Duration,
@@ -170,6 +172,7 @@ impl Node {
             intake: Shutdown::new(),
             deliveries: Shutdown::new(),
             api: Shutdown::new(),
+            counts: Shutdown::new(),
             vital: Vital::default(),
             grace: settings.grace,
             delivery_thread,
@@ -182,6 +185,7 @@ impl Node {
         node.spawn_retention();
         node.spawn_last_use();
         node.spawn_upkeep(metrics.clone(), clock.now());
+        node.counts.spawn(series::keep(node.store.clone(), node.counts.clone()));
         let max_crashes = Box::new(move || max_crashes.max_crashes());
         let (access, reloader) = (Arc::clone(&node.access), Arc::clone(&node.reloader));
         let beat = Beat { store: node.store.clone(), access, reloader, max_crashes, lost };
@@ -360,7 +364,13 @@ impl Node {
             work.await;
         }
         self.api.finished().await;
-        if tokio::time::timeout(LAST_COMMITS, self.store.close()).await.is_err() {
+        self.counts.stop();
+        let last = async {
+            // The counts of the minute that has begun are not worth more than half of the time.
+            let _ = tokio::time::timeout(LAST_COMMITS / 2, self.counts.finished()).await;
+            self.store.close().await;
+        };
+        if tokio::time::timeout(LAST_COMMITS, last).await.is_err() {
             tracing::error!("the store cannot be closed in time; the next start continues from the last commit");
         }
     }

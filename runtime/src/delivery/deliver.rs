@@ -1,9 +1,11 @@
 //! Delivers one claimed report: makes the attempt, settles it, and logs it.
 
+mod count;
+
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use metrics::{counter, histogram};
+use metrics::counter;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -142,7 +144,7 @@ impl Deliverer {
             self.retry_free(&work, &result, pause, ended, shutdown).await;
             return;
         }
-        count_attempt(&result);
+        count::attempt(&self.store, report.to.origin(), &result);
         let next = self.judge(report, &result, withholds_trust, ended);
         if is_probe && matches!(next, Next::Gone { disable: true }) {
             // The URL is still disabled, so the report stays held. The next probe, which is a held report that is sent
@@ -211,7 +213,7 @@ impl Deliverer {
         drop(slot);
         let settled = self.settle(report.claim.clone(), &result.attempt, next, shutdown).await;
         if settled == Some(Settled::Current) {
-            count_end(next, ended.since(report.created));
+            count::end(&self.store, report.to.origin(), next, ended.since(report.created));
         }
         self.log_attempt(report, result, next, ended).await;
         if *disables && settled == Some(Settled::Current) {
@@ -369,31 +371,5 @@ impl Deliverer {
     async fn route(&self, report: &ClaimedReport) -> Option<String> {
         let id: RequestId = report.subject.parse().ok()?;
         self.store.request(&id).await.ok().flatten().map(|record| record.route)
-    }
-}
-
-fn count_attempt(result: &AttemptResult) {
-    let label = match result.end {
-        AttemptEnd::Answered(answer) if answer.is_success() => "delivered",
-        AttemptEnd::Answered(_) | AttemptEnd::Failed => "failed",
-        AttemptEnd::Refused | AttemptEnd::ForbiddenAddress | AttemptEnd::NotMade => "refused",
-    };
-    counter!(metric::ATTEMPTS, "result" => label).increment(1);
-    if label != "refused" {
-        histogram!(metric::ATTEMPT_SECONDS).record(result.attempt.took.as_secs_f64());
-    }
-}
-
-fn count_end(next: Next, age: Duration) {
-    let state = match next {
-        Next::Delivered | Next::DeliveredLast => "delivered",
-        Next::Gone { .. } => "gone",
-        Next::Dead => "dead",
-        Next::Refused => "refused",
-        Next::RetryAt(_) => return,
-    };
-    counter!(metric::DELIVERIES_FINISHED, "state" => state).increment(1);
-    if state == "delivered" {
-        histogram!(metric::DELIVERY_SECONDS).record(age.as_secs_f64());
     }
 }

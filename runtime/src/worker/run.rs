@@ -80,6 +80,7 @@ async fn run_within(context: &Arc<Context>, row: &ClaimedRequest, sink: &Arc<Run
         }
     };
     metrics::histogram!(metric::RUN_SECONDS, "route" => route.path.clone()).record(took.as_secs_f64());
+    context.outbox.store().tally().ran(&route.path, took);
 
     let Captured { registered, outcome } = sink.take();
     let registered = match (&end, registered) {

@@ -22,6 +22,7 @@ use crate::ops::{Op, Reply};
 use crate::overview::Lists;
 use crate::progress::Progress;
 use crate::record::{Counts, DeliveryRecord, Disabled, NewRequest, Owner, RequestRecord, Submitted};
+use crate::series::SeriesRows;
 use crate::summary::{Member, Summary};
 use crate::timeline::Timeline;
 use crate::tokens::TokenRecord;
@@ -53,7 +54,7 @@ pub(crate) trait Backend: Send {
 
 /// The half of a backend that reads. A reader returns committed rows, and can read them while the writer applies a
 /// batch.
-pub(crate) trait Reader: Lists + News {
+pub(crate) trait Reader: Lists + News + SeriesRows {
     fn request<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<RequestRecord>, Cause>>;
     /// Returns the answer to a request that was accepted before: a request with the same id, or with the same
     /// idempotency key. `None`: no such request was accepted.

@@ -301,15 +301,16 @@ impl Backlog {
     }
 
     /// Removes a settled request from the count. If the request was waiting, `waited` has the route and the bytes of
-    /// the request. If the request was running, `waited` is `None`.
-    pub(super) fn settled(&self, id: &RequestId, waited: Option<&Waited>) {
+    /// the request. If the request was running, `waited` is `None`, and the route is returned.
+    pub(super) fn settled(&self, id: &RequestId, waited: Option<&Waited>) -> Option<Arc<str>> {
         let mut state = self.lock();
         if let Some(Waited { route, owner, bytes }) = waited {
             state.remove(route, *bytes);
             self.owners.remove(owner, *bytes);
+            None
         } else {
-            state.end(id);
             self.owners.settled(id);
+            state.end(id).map(|running| running.route)
         }
     }
 

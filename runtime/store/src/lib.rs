@@ -64,6 +64,7 @@ mod quota;
 mod record;
 pub mod retention;
 mod room;
+pub mod series;
 mod share;
 pub mod shutdown;
 mod sizes;
@@ -116,6 +117,7 @@ pub use self::progress::{Progress, Told};
 use self::quota::Quotas;
 pub use self::record::*;
 pub use self::room::{RequestRoom, RoutePermit, RouteRoom};
+use self::series::Tally;
 pub use self::sizes::{REPORT_UNIT, report_units};
 use self::space::{Probe, Space};
 pub use self::summary::{EndSummary, Kept, Summary};
@@ -213,6 +215,7 @@ impl Store {
                 counters,
                 backlog: Arc::new(backlog),
                 lease: Lease::new(peers.as_ref().map(|peers| peers.lease)),
+                tally: Tally::default(),
             },
             health: Health::default(),
             space: Space::new(options.disk_reserve, probe),

@@ -10,6 +10,7 @@ use crate::feed::Changes;
 use crate::handoff::Handoff;
 use crate::nodes::Lease;
 use crate::parked::DisabledUrls;
+use crate::series::Tally;
 use crate::wake::Wake;
 
 /// The data that this process keeps in memory in addition to the rows of one store.
@@ -22,4 +23,5 @@ pub(crate) struct Local {
     pub counters: Arc<Counters>,
     pub backlog: Arc<Backlog>,
     pub lease: Lease,
+    pub tally: Tally,
 }

@@ -10,6 +10,7 @@ mod overview;
 mod parked;
 mod reports;
 mod requests;
+mod series;
 mod summary;
 mod tokens;
 mod waiting;
@@ -26,6 +27,7 @@ use self::list::OfOwner;
 use self::parked::ParkedReports;
 use self::reports::{Report, Reports};
 use self::requests::Request;
+use self::series::Series;
 use self::tokens::Tokens;
 use self::waiting::Waiting;
 use crate::audit::AuditRecord;
@@ -68,6 +70,7 @@ pub(crate) fn open(reports: usize, bytes: usize, kept: usize) -> (Opened, Arc<Qu
         last_seq: 0,
         tokens: Tokens::default(),
         ticks: HashMap::new(),
+        series: Series::default(),
         quotas: quotas.clone(),
     };
     let memory = Memory(Arc::new(Mutex::new(tables)));
@@ -116,6 +119,7 @@ struct Tables {
     tokens: Tokens,
     /// When each schedule was last due.
     ticks: HashMap<String, Timestamp>,
+    series: Series,
     quotas: Arc<Quotas>,
 }
 

@@ -1,6 +1,7 @@
 //! The kinds of operations. To add a kind, add a file here, a file in each backend's folder `ops`, and an entry in the
 //! list below.
 
+mod add_figures;
 mod add_token;
 mod barrier;
 mod cancel;
@@ -31,6 +32,7 @@ mod tell_progress;
 mod use_tokens;
 mod write_audit;
 
+pub(crate) use self::add_figures::AddFigures;
 pub(crate) use self::add_token::AddToken;
 pub(crate) use self::barrier::Barrier;
 pub(crate) use self::cancel::CancelRunning;
@@ -88,7 +90,7 @@ macro_rules! with_operations {
                 // one commit can disable the URL and hold the reports to it.
                 HoldReport, Post;
             Upkeep: Replay, Recover, Purge, GiveUpParked, Disable, Enable, AddToken, RevokeToken,
-                UseTokens, RecordTicks, WriteAudit, DropCheckpoint, Barrier;
+                UseTokens, RecordTicks, WriteAudit, AddFigures, DropCheckpoint, Barrier;
             Claim: ClaimExpired, ClaimRequests, ClaimReports, ClaimParked;
         }
     };

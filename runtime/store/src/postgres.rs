@@ -23,6 +23,7 @@ mod read;
 mod reports;
 mod requests;
 mod schema;
+mod series;
 mod start;
 mod statement;
 mod summary;

@@ -20,6 +20,7 @@ mod reports;
 mod requests;
 mod row_ids;
 pub(super) mod schema;
+mod series;
 mod statement;
 mod summary;
 mod thread;

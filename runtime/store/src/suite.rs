@@ -39,6 +39,7 @@ mod progress;
 mod replay;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod restart;
+mod series;
 #[cfg(feature = "postgres")]
 mod server;
 mod settle;
@@ -163,6 +164,8 @@ suite_of_kept_rows! {
         parked_and_held_reports_survive_a_restart;
     overview:
         a_page_reads_a_bounded_number_of_rows;
+    series:
+        figures_survive_a_restart;
 }
 
 suite! {
@@ -173,6 +176,13 @@ suite! {
         the_last_tick_of_a_schedule_only_goes_forward,
         the_audit_is_read_backwards_in_pages,
         old_entries_of_the_audit_are_purged;
+    series:
+        figures_of_a_minute_are_added_up,
+        what_happens_is_counted_by_route_and_in_all,
+        what_waits_is_kept_with_the_minute,
+        figures_that_cannot_be_written_wait_for_the_next_minute,
+        old_figures_are_purged_in_batches,
+        a_stop_writes_the_minute_that_has_begun;
     submit:
         submit_then_get_is_queued,
         submit_same_id_same_body_returns_same,

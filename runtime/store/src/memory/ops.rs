@@ -1,5 +1,6 @@
 //! How the memory backend applies each kind of operation.
 
+mod add_figures;
 mod add_token;
 mod barrier;
 mod cancel;

@@ -29,6 +29,7 @@ impl Operation for GiveUpParked {
             return;
         }
         metrics::counter!(metric::DELIVERIES_FINISHED, "state" => "dead").increment(answer.len() as u64);
+        local.tally.dead_together(answer.len());
         for id in answer {
             local.counters.settled(Next::Dead);
             local.wake.first_attempts.done(*id);

@@ -7,6 +7,7 @@ use crate::feed::Change;
 use crate::local::Local;
 use crate::operation::Operation;
 use crate::retention::Retention;
+use crate::series::Step;
 use postback_wire::names::metric;
 use postback_wire::time::Timestamp;
 
@@ -19,6 +20,8 @@ pub(crate) struct Purge {
     /// The routes whose requests are deleted if they were finished before another time.
     pub of_routes: Vec<(String, Timestamp)>,
     pub limit: usize,
+    /// The figures of each resolution that begin before this time are deleted.
+    pub figures: [(Step, Timestamp); 2],
     /// How far the store now trusts the wall clock. The operation writes this value to the backend. `None`: the value
     /// in the backend is not changed.
     pub trust: Option<Trust>,
@@ -70,7 +73,9 @@ impl Store {
         let (before, trust) = clock.ended_before(longest);
         let before = |time| before.saturating_add(longest).saturating_sub(time);
         let of_routes = retention.of_routes.iter().map(|(route, time)| (route.clone(), before(*time))).collect();
-        let purged = self.ask(Purge { before: before(retention.of_all), of_routes, limit, trust }).await?;
+        let figures = Step::ALL.map(|step| (step, before(step.kept())));
+        let purge = Purge { before: before(retention.of_all), of_routes, limit, figures, trust };
+        let purged = self.ask(purge).await?;
         if let Some(trust) = trust {
             clock.keep(trust);
         }
@@ -81,7 +86,9 @@ impl Store {
     /// of deleted rows plus the number of reports that were given up.
     #[cfg(any(test, feature = "testing"))]
     pub async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, Error> {
-        let of_routes = Vec::new();
-        self.ask(Purge { before, of_routes, limit, trust: None }).await.map(|purged| purged.deleted + purged.given_up)
+        let (of_routes, figures) = (Vec::new(), Step::ALL.map(|step| (step, before.saturating_sub(step.kept()))));
+        self.ask(Purge { before, of_routes, limit, figures, trust: None })
+            .await
+            .map(|purged| purged.deleted + purged.given_up)
     }
 }

@@ -105,7 +105,9 @@ impl Operation for SettleRequest {
     }
 
     fn announce(self, local: &Local, untaken: &mut Untaken) {
-        local.backlog.settled(&self.claim.id, self.waited.as_ref());
+        let route = local.backlog.settled(&self.claim.id, self.waited.as_ref());
+        let waited = self.waited.as_ref().map(|waited| &*waited.route);
+        local.tally.ended(waited.or(route.as_deref()), self.outcome.status);
         local.wake.watches.ended(&self.claim.id);
         local.wake.cancels.over(&self.claim);
         Outgoing::announce(self.reports, local, untaken);

@@ -75,6 +75,7 @@ impl Operation for Submit {
     }
 
     fn announce(self, local: &Local, untaken: &mut Untaken) {
+        local.tally.accepted(&self.request.route);
         if let Some(room) = self.room {
             if let Some(slot) = self.slot {
                 slot.runs(&self.request.id);

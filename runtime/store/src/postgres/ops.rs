@@ -1,6 +1,7 @@
 //! How PostgreSQL applies each kind of operation: one or a few statements apply all operations of one kind that are in
 //! the batch. The values of the operations are arrays, which `unnest` makes a table of.
 
+mod add_figures;
 mod add_token;
 mod barrier;
 mod cancel;

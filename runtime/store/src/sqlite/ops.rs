@@ -1,5 +1,6 @@
 //! How SQLite applies each kind of operation: few statements apply all operations of one kind that are in the batch.
 
+mod add_figures;
 mod add_token;
 mod barrier;
 mod cancel;

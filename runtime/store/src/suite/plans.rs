@@ -115,7 +115,7 @@ async fn walks(
 /// Whether a `SCAN` step with this name reads no table. Such a step reads values that are bound to the statement, or an
 /// earlier result of the statement.
 fn is_no_table(name: &str) -> bool {
-    const LISTS: [&str; 9] = ["CONSTANT", "json_each", "v", "j", "c", "parked", "ended", "after", "before"];
+    const LISTS: [&str; 10] = ["CONSTANT", "json_each", "v", "j", "c", "parked", "ended", "named", "after", "before"];
     let name = name.split(' ').next().unwrap_or_default();
     LISTS.contains(&name) || name.ends_with("-ROW") || name.starts_with("(subquery")
 }

@@ -22,7 +22,8 @@ impl Apply for Purge {
         }
         tables.tokens.purge_audit(self.before.saturating_sub(LONGER_THAN_REQUESTS), self.limit);
         let given_up = tables.give_up_held(self.before, self.limit, now);
-        Purged { deleted, given_up, more: deleted.max(given_up) >= self.limit }
+        let more_figures = tables.series.purge(&self.figures, self.limit);
+        Purged { deleted, given_up, more: deleted.max(given_up) >= self.limit || more_figures }
     }
 }
 

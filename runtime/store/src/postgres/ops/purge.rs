@@ -86,6 +86,7 @@ impl Apply for Purge {
             let sql = sql!("SELECT EXISTS (SELECT 1 FROM report WHERE state >= {first end} AND finished < $1)");
             let left: bool = query_scalar(sql).bind(before.micros()).fetch_one(&mut *batch.conn).await?;
             let left = left || !routes_with_old(batch.conn, op).await?.is_empty();
+            let left = delete_figures(batch.conn, op).await? || left;
             batch.answer::<Self>(at, Purged { deleted, given_up, more: left || given_up >= *most });
             let sql =
                 "DELETE FROM audit WHERE seq = ANY(ARRAY(SELECT seq FROM audit WHERE at < $1 ORDER BY at LIMIT $2))";
@@ -94,6 +95,19 @@ impl Apply for Purge {
         }
         Ok(())
     }
+}
+
+/// Deletes figures that are too old. Returns whether there may be more of them.
+async fn delete_figures(conn: &mut PgConnection, op: &Purge) -> Result<bool, sqlx::Error> {
+    let mut more = false;
+    for (step, before) in op.figures {
+        // Nobody changes rows of this age, so they stay where they were found.
+        let sql = "DELETE FROM series WHERE ctid = \
+                   ANY(ARRAY(SELECT ctid FROM series WHERE step = $1 AND at < $2 ORDER BY at LIMIT $3))";
+        let delete = query(sql).bind(i64::from(step.minutes())).bind(before.micros()).bind(limit(op.limit));
+        more |= delete.execute(&mut *conn).await?.rows_affected() >= op.limit as u64;
+    }
+    Ok(more)
 }
 
 /// Returns whether no other node deletes rows at the moment. Until the end of this transaction, no other node does.

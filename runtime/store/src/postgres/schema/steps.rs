@@ -2,7 +2,7 @@
 
 /// The statements that change the schema from each version to the next version. An entry must never be edited, because
 /// existing databases were made with it.
-pub(super) const STEPS: [&str; 5] = [VERSION_1, KEY_DIGESTS, CHECKPOINTS, NODES, SCHEDULES];
+pub(super) const STEPS: [&str; 6] = [VERSION_1, KEY_DIGESTS, CHECKPOINTS, NODES, SCHEDULES, SERIES];
 
 /// Keys are compared byte by byte (`COLLATE "C"`), so that their order does not depend on the database, and so that an
 /// update of the operating system does not damage an index.
@@ -147,4 +147,14 @@ CREATE INDEX node_left ON node (seq) WHERE is_over AND NOT is_empty;
 /// The statement that adds when schedules were last due.
 const SCHEDULES: &str = r#"
 CREATE TABLE schedule (name text COLLATE "C" PRIMARY KEY, last bigint NOT NULL) WITH (fillfactor = 50);
+"#;
+
+/// The statements that add what happened in each minute. `step` is the length of a row in minutes: 1 or 10. `kind` says
+/// what the row is about: 0 everything, 1 a route, 2 an origin. Each node has rows of its own.
+const SERIES: &str = r#"
+CREATE TABLE series (
+    kind bigint NOT NULL, name text COLLATE "C" NOT NULL, step bigint NOT NULL, at bigint NOT NULL, node bigint NOT NULL,
+    figures text NOT NULL, PRIMARY KEY (kind, name, step, at, node)
+) WITH (fillfactor = 50);
+CREATE INDEX series_at ON series (step, at);
 "#;

@@ -78,6 +78,7 @@ impl Apply for Purge {
             let sql = sql!("SELECT EXISTS (SELECT 1 FROM report WHERE state >= {first end} AND finished < ?1)");
             let left: bool = query_scalar(sql).bind(before.micros()).fetch_one(batch.conn)?;
             let left = left || !routes_with_old(batch.conn, op)?.is_empty();
+            let left = delete_figures(batch.conn, op)? || left;
             batch.answer::<Self>(at, Purged { deleted, given_up, more: left || given_up >= *limit });
             batch.after_commit.purged = true;
             let sql = "DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE at < ?1 ORDER BY at LIMIT ?2)";
@@ -86,6 +87,19 @@ impl Apply for Purge {
         }
         Ok(())
     }
+}
+
+/// Deletes figures that are too old. Returns whether there may be more of them.
+fn delete_figures(conn: &Connection, op: &Purge) -> Result<bool, rusqlite::Error> {
+    let mut more = false;
+    for (step, before) in op.figures {
+        let sql = "DELETE FROM series WHERE (kind, name, step, at) IN \
+                   (SELECT kind, name, step, at FROM series WHERE step = ?1 AND at < ?2 ORDER BY at LIMIT ?3)";
+        let limit = i64::try_from(op.limit).unwrap_or(i64::MAX);
+        let delete = query(sql).bind(i64::from(step.minutes())).bind(before.micros()).bind(limit);
+        more |= delete.execute(conn)? >= op.limit;
+    }
+    Ok(more)
 }
 
 /// Returns the routes that have ended requests that are old enough to be deleted.

@@ -2,7 +2,7 @@
 
 /// The statements that change the schema from each version to the next version. An entry must never be edited, because
 /// existing database files were made with it.
-pub(super) const STEPS: [&str; 17] = [
+pub(super) const STEPS: [&str; 18] = [
     VERSION_1,
     VERSION_2,
     VERSION_3,
@@ -20,6 +20,7 @@ pub(super) const STEPS: [&str; 17] = [
     KEY_DIGESTS,
     CHECKPOINTS,
     SCHEDULES,
+    SERIES,
 ];
 
 pub(super) const VERSION_1: &str = "
@@ -270,4 +271,14 @@ CREATE TABLE checkpoint (request INTEGER PRIMARY KEY, value BLOB NOT NULL);
 /// The statement that adds when schedules were last due.
 const SCHEDULES: &str = "
 CREATE TABLE schedule (name TEXT PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
+";
+
+/// The statements that add what happened in each minute. `step` is the length of a row in minutes: 1 or 10. `kind` says
+/// what the row is about: 0 everything, 1 a route, 2 an origin.
+const SERIES: &str = "
+CREATE TABLE series (
+    kind INTEGER NOT NULL, name TEXT NOT NULL, step INTEGER NOT NULL, at INTEGER NOT NULL, figures TEXT NOT NULL,
+    PRIMARY KEY (kind, name, step, at)
+) WITHOUT ROWID;
+CREATE INDEX series_at ON series (step, at);
 ";

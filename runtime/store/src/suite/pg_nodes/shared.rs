@@ -1,9 +1,11 @@
 //! What nodes share: ends, work, cancels, keys, disabled URLs and bounds.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Node, until};
 use crate::record::{NewRequest, RequestState, Submitted};
+use crate::series::{Figures, Row, Scope, Waiting, begin_of};
 use crate::suite::world::{ROUTE, World, current, delivering, id, submit};
 use crate::{Cancelled, IdempotencyKey, Next, OwnerLimits};
 use postback_wire::report::Outcome;
@@ -158,4 +160,24 @@ pub(super) fn what_waits_on_other_nodes_counts_for_the_bounds() {
         assert_eq!(store.submit_within(request("x"), limits).await.unwrap(), Submitted::New);
         assert!(store.submit_within(request("y"), limits).await.is_err());
     });
+}
+
+#[test]
+#[ignore = "needs PostgreSQL; run it with --include-ignored"]
+fn figures_of_several_nodes_are_added_up() {
+    let world = World::postgres();
+    let (a, b) = (Node::start(&world), Node::start(&world));
+    let minute = begin_of(a.go(async |store| store.wall()), Duration::from_mins(10));
+    for (node, queued) in [(&a, 4), (&b, 3), (&a, 2)] {
+        let waiting = Waiting { queued: Some(queued), ..Waiting::default() };
+        let figures = Figures { accepted: 2, waiting, ..Figures::default() };
+        let row = |scope| Row { scope, figures: figures.clone() };
+        let rows = Arc::from([row(Scope::All), row(Scope::Route("/a".into()))]);
+        node.go(async |store| store.add_figures(minute, rows).await.unwrap());
+    }
+    for stretch in [Duration::from_mins(1), Duration::from_mins(10)] {
+        let series = b.go(async |store| store.series(&Scope::All, minute, stretch).await.unwrap());
+        let figures: Vec<_> = series.into_values().map(|figures| (figures.accepted, figures.waiting.queued)).collect();
+        assert_eq!(figures, [(6, Some(4))], "each node sees the same requests wait");
+    }
 }
