@@ -22,9 +22,11 @@ mod replays;
 mod requests;
 mod schedules;
 mod series;
+mod routes;
 mod settings;
 #[cfg(all(unix, feature = "sqlite"))]
 mod socket;
+mod submit;
 mod tokens;
 
 use std::sync::Arc;
@@ -51,6 +53,7 @@ pub(crate) use self::socket::{listen_beside, run};
 use crate::access::Access;
 use crate::delivery::Control;
 use crate::handler::Routes;
+use crate::openapi::Document;
 use crate::telemetry::metrics::Metrics;
 use postback_store::Store;
 use postback_store::shutdown::Shutdown;
@@ -70,6 +73,8 @@ pub(crate) struct Parts {
     pub(crate) access: Arc<Access>,
     pub(crate) clock: Clock,
     pub(crate) routes: Routes,
+    /// Describes the routes to callers.
+    pub(crate) document: Document,
     pub(crate) delivery: Control,
     pub(crate) hooks: Hooks,
     /// The metrics. `None` if the program has installed a metrics recorder of its own.
@@ -85,6 +90,7 @@ struct Admin {
     store: Store,
     clock: Clock,
     routes: Routes,
+    document: Document,
     delivery: Control,
     hooks: Hooks,
     metrics: Option<Metrics>,
@@ -102,7 +108,7 @@ struct Admin {
 /// and [`Gate`] do that before a call gets here.
 pub(crate) fn router(parts: Parts) -> Router {
     let document = openapi::document();
-    let Parts { store, access, clock, routes, delivery, hooks, metrics, draining, stop } = parts;
+    let Parts { store, access, clock, routes, document: of_routes, delivery, hooks, metrics, draining, stop } = parts;
     let admin = Arc::new(Admin {
         replays: Replays::new(store.clone(), clock.clone(), stop.clone()),
         started: clock.elapsed(),
@@ -113,6 +119,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         access,
         clock,
         routes,
+        document: of_routes,
         delivery,
         hooks,
         metrics,
@@ -120,7 +127,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         stop,
     });
     Router::new()
-        .route("/requests", get(requests::list))
+        .route("/requests", get(requests::list).post(submit::submit))
         .route("/requests/{id}", get(requests::show))
         .route("/requests/{id}/cancel", post(requests::cancel))
         .route("/requests/{id}/retry", post(requests::retry))
@@ -138,6 +145,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/endpoints/disable", post(names::disable_endpoint))
         .route("/nodes", get(nodes::list))
         .route("/schedules", get(schedules::list))
+        .route("/routes/openapi.json", get(routes::document))
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/{id}", delete(tokens::revoke))
         .route("/audit", get(audit::list))

@@ -35,6 +35,7 @@ mod result;
 mod status;
 mod streamed_answer;
 mod submit;
+mod submitter;
 mod target;
 mod webhook_check;
 mod write_timeout;
@@ -57,6 +58,7 @@ use self::keys_in_use::KeysInUse;
 use self::logged_once::LoggedOnce;
 pub(crate) use self::metrics::{IsOperator, MetricsAccess};
 use self::payload_check::Checks;
+pub(crate) use self::submitter::Submitter;
 use crate::access::Access;
 use crate::handler::Routes;
 use crate::openapi::Document;
@@ -255,6 +257,11 @@ impl Server {
             not_ready,
         };
         Self { listener, api: Arc::new(api), beside: None }
+    }
+
+    /// Returns what accepts requests of the operator.
+    pub(crate) fn submitter(&self) -> Submitter {
+        Submitter::new(Arc::clone(&self.api))
     }
 
     /// Serves this router, too. It has its own check of who calls.

@@ -5,6 +5,7 @@ mod changes;
 mod dashboard;
 mod live;
 mod series;
+mod submit;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

@@ -3,6 +3,7 @@
 mod node;
 mod schedule;
 mod series;
+mod submitted;
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,7 @@ use utoipa::ToSchema;
 pub(crate) use self::node::Node;
 pub(crate) use self::schedule::Schedule;
 pub(crate) use self::series::{DeliverySeries, LatencySeries, RequestSeries, Series, WaitingSeries};
+pub(crate) use self::submitted::Submitted;
 
 /// One page of a list.
 #[derive(Clone, Debug, Serialize, Deserialize)]

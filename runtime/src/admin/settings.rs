@@ -3,24 +3,32 @@
 use std::sync::Arc;
 
 use axum::Extension;
+use axum::body::Body;
 use axum::extract::State;
 use futures_util::future::BoxFuture;
+use http::HeaderMap;
 
 use super::Admin;
 use super::answer::{Answer, Json, Problem};
 use super::audit::Actor;
 use super::model::{Reload, Settings};
-use crate::problem::Code;
+use crate::problem::{self, Code};
+use postback_wire::id::RequestId;
 
 /// The outcome of reading the settings again: what has changed, or the mistakes because of which nothing was changed.
 pub(crate) type Reloaded = Result<Reload, String>;
 
-/// What the operator's API asks of those who know the settings.
+/// The id of a request that was accepted, or why it was not.
+pub(crate) type Accepted = Result<RequestId, problem::Problem>;
+
+/// What the operator's API asks of other parts of the node.
 pub(crate) struct Hooks {
     /// Returns the effective settings, with their secrets masked.
     pub(crate) settings: Box<dyn Fn() -> Settings + Send + Sync>,
     /// Reads the settings again, for the one with this name, and records who asked for it.
     pub(crate) reload: Box<dyn Fn(String) -> BoxFuture<'static, Reloaded> + Send + Sync>,
+    /// Accepts a request of the route with this path, with these headers and this body.
+    pub(crate) submit: Box<dyn Fn(String, HeaderMap, Body) -> BoxFuture<'static, Accepted> + Send + Sync>,
 }
 
 /// `GET /settings`.

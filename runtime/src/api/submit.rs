@@ -81,7 +81,7 @@ async fn accept(
 
 /// Reads the body of a request, checks the body, and gives the request to the store. The memory of the body becomes
 /// free when the store has the request. Returns the id of the request, which may be an earlier one, and a watch on it.
-async fn read_and_store(
+pub(super) async fn read_and_store(
     api: &Api,
     (route, caller): (&Arc<Route>, &Caller),
     mut headers: HeaderMap,

@@ -190,12 +190,13 @@ impl Node {
         let (access, reloader) = (Arc::clone(&node.access), Arc::clone(&node.reloader));
         let beat = Beat { store: node.store.clone(), access, reloader, max_crashes, lost };
         node.api.spawn(node.vital.watching("heartbeat", &node.api, beat.run(node.api.clone())));
-        let admin = node.admin(clock.clone(), metrics, control, &node.reloader);
+        let server = node.server(listener, clock.clone(), settings, rules);
+        let admin = node.admin(clock, metrics, control, &node.reloader, server.submitter());
         let (to_log_in, known) = (gate.clone(), Arc::clone(&node.access));
         let may_log_in: MayLogIn = Box::new(move |headers, client| to_log_in.may_log_in(headers, client, &known));
         let pages = dashboard::router(sessions, may_log_in);
         let guarded = gate.guarding(admin.clone(), Arc::clone(&node.access)).merge(pages);
-        node.spawn_server(listener, clock, settings, rules, guarded);
+        node.api.spawn(node.vital.watching("server", &node.api, server.beside(guarded).run()));
         #[cfg(all(unix, feature = "sqlite"))]
         node.spawn_socket(admin, settings);
         node.log_unknown_routes().await;
@@ -253,7 +254,7 @@ impl Node {
         self.api.spawn(gauges::keep(self.store.clone(), routes, limits, started, self.api.clone()));
     }
 
-    fn spawn_server(&self, listener: TcpListener, clock: Clock, settings: &Settings, rules: api::Rules, admin: Router) {
+    fn server(&self, listener: TcpListener, clock: Clock, settings: &Settings, rules: api::Rules) -> Server {
         let plan = open_files::plan(settings.server.connections, settings.delivery.concurrency);
         if let Some(shortage) = plan.shortage() {
             tracing::warn!("{shortage}");
@@ -261,12 +262,18 @@ impl Node {
         let options = api::Options { connections: plan.connections, ..settings.server.clone() };
         let stops = api::Stops { draining: self.intake.clone(), grace: settings.grace, shutdown: self.api.clone() };
         let (store, served) = (self.store.clone(), self.served.clone());
-        let api = Server::new(listener, store, clock, served, options, rules, stops).beside(admin);
-        self.api.spawn(self.vital.watching("server", &self.api, api.run()));
+        Server::new(listener, store, clock, served, options, rules, stops)
     }
 
     /// Makes the operator's API. It works until the HTTP server stops, so that an operator can see how the node drains.
-    fn admin(&self, clock: Clock, metrics: Option<Metrics>, delivery: Control, reloader: &Arc<Reloader>) -> Router {
+    fn admin(
+        &self,
+        clock: Clock,
+        metrics: Option<Metrics>,
+        delivery: Control,
+        reloader: &Arc<Reloader>,
+        submitter: api::Submitter,
+    ) -> Router {
         let (to_show, to_reload) = (Arc::clone(reloader), Arc::clone(reloader));
         let hooks = Hooks {
             settings: Box::new(move || to_show.shown()),
@@ -274,12 +281,17 @@ impl Node {
                 let reloader = Arc::clone(&to_reload);
                 Box::pin(async move { reloader.reload(&who).await })
             }),
+            submit: Box::new(move |path, headers, body| {
+                let submitter = submitter.clone();
+                Box::pin(async move { submitter.submit(&path, headers, body).await })
+            }),
         };
         admin::router(admin::Parts {
             store: self.store.clone(),
             access: Arc::clone(&self.access),
             clock,
             routes: self.served.routes.clone(),
+            document: self.served.document.clone(),
             delivery,
             hooks,
             metrics,
