@@ -95,6 +95,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Cron(Cron),
     /// List, show and cancel requests, and run failed ones again; changes need a running server
+    /// List, show, make and cancel requests, and run failed ones again; changes need a running server
     #[command(subcommand)]
     Requests(Requests),
     /// Run a handler once, without a server, and print its result and the reports that would be sent

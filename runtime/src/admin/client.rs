@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
-use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::Full;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -134,7 +134,18 @@ impl Client {
         body: &impl serde::Serialize,
     ) -> Result<T, ClientError> {
         let body = serde_json::to_vec(body).map_err(|error| ClientError::Answer(error.to_string()))?;
-        self.call(Method::POST, path, Some(body.into())).await
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        self.post_bytes(path, headers, body.into()).await
+    }
+
+    /// Sends this body with these headers.
+    pub(crate) async fn post_bytes<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<T, ClientError> {
+        self.call(Method::POST, path, Some((headers, body))).await
     }
 
     pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
@@ -145,7 +156,7 @@ impl Client {
         &self,
         method: Method,
         path: &str,
-        body: Option<Bytes>,
+        body: Option<(HeaderMap, Bytes)>,
     ) -> Result<T, ClientError> {
         let slow = || ClientError::Unreachable(format!("no answer within {} s", TIMEOUT.as_secs()));
         let (status, answer) =
@@ -161,13 +172,22 @@ impl Client {
         Err(ClientError::Refused { status, code, detail })
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<(StatusCode, Bytes), ClientError> {
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(HeaderMap, Bytes)>,
+    ) -> Result<(StatusCode, Bytes), ClientError> {
         if let Target::Store(offline) = &self.0 {
             return Ok(offline.answer(&method, path).await);
         }
-        let request = Request::builder().method(method).header(ACCEPT, "application/json");
-        let request = if body.is_some() { request.header(CONTENT_TYPE, "application/json") } else { request };
-        let body = Full::new(body.unwrap_or_default());
+        let (headers, body) = body.unwrap_or_default();
+        let mut request = Request::builder().method(method);
+        for (name, value) in &headers {
+            request = request.header(name, value);
+        }
+        let request = request.header(ACCEPT, "application/json");
+        let body = Full::new(body);
         let built = |request: http::Result<Request<Full<Bytes>>>| {
             request.map_err(|error| ClientError::Unreachable(error.to_string()))
         };

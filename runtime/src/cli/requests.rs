@@ -1,10 +1,13 @@
-//! The command `requests`: lists and shows requests, cancels them, and runs them again.
+//! The command `requests`: lists and shows requests, makes and cancels them, and runs them again.
+
+mod submit;
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use clap::Subcommand;
 
+use self::submit::Submit;
 use super::deliveries;
 use super::offline_store::{is_kept, with_store};
 use super::remote::{Done, ListArguments, Remote, each, json, listed, said};
@@ -53,6 +56,8 @@ pub(crate) enum Requests {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Make a request of a route, without the token of a caller
+    Submit(Submit),
     /// Cancel requests
     Cancel {
         /// The ids of the requests
@@ -84,6 +89,7 @@ impl Requests {
             | Self::Show { remote, .. }
             | Self::Cancel { remote, .. }
             | Self::Retry { remote, .. } => remote,
+            Self::Submit(submit) => &submit.remote,
         }
     }
 
@@ -124,6 +130,7 @@ impl Requests {
                 let shown: RequestDetail = client.get(&path(id, "")?).await.map_err(|error| said(&error))?;
                 if *as_json { json(&shown) } else { Ok(detail(&shown)) }
             }
+            Self::Submit(submit) => submit.run(&client).await,
             Self::Cancel { ids, json, .. } => each(ids, *json, async |id| cancel(&client, id).await).await,
             Self::Retry { ids, json, .. } => each(ids, *json, async |id| retry(&client, id).await).await,
         }

@@ -4,7 +4,7 @@ use postback_tests::eventually_async;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
-use super::{API, TOKEN, call, get, ids, refused};
+use super::{API, TOKEN, call, get, ids, printed, refused, run};
 use crate::support::Server;
 
 fn submit(server: &Server, route: &str) -> RequestBuilder {
@@ -110,4 +110,30 @@ async fn the_operator_reads_the_routes_although_callers_need_a_token() {
     let document = get(&server, "/routes/openapi.json").await;
     let body = &document["paths"]["/described"]["post"]["requestBody"]["content"]["application/json"];
     assert_eq!(body["schema"]["$ref"], "#/components/schemas/Order", "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_makes_a_request_of_the_operator() {
+    let server = Server::start("");
+    std::fs::write(server.folder.path().join("in.json"), r#"{"gate":"gate","text":"a"}"#).unwrap();
+    let arguments = ["requests", "submit", "/gated", "--input", "in.json", "--header", "postback-metadata: 7", "--json"];
+    let submitted: Value = serde_json::from_str(&printed(&server, &arguments)).unwrap();
+    let id = submitted["id"].as_str().unwrap();
+    assert_eq!(get(&server, &format!("/requests/{id}")).await["metadata"], 7);
+    server.open("gate");
+    assert_eq!(server.settled("/gated", id).await["result"], "a");
+    let text = printed(&server, &["requests", "submit", "/bytes", "--header", "content-type: text/plain"]);
+    assert!(text.ends_with(" accepted by /bytes\n"), "{text}");
+    for (arguments, says) in [
+        (&["/gated"][..], "the body is empty"),
+        (&["/gate"], "nothing is served at /gate"),
+        (&["/gated", "--input", "out.json"], "cannot read out.json"),
+    ] {
+        let mut process = run(server.folder.path(), &[&["requests", "submit"], arguments].concat());
+        assert_eq!(process.ended().code(), Some(1), "{arguments:?}");
+        process.wait_for(says);
+    }
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut process = run(elsewhere.path(), &["requests", "submit", "/gated"]);
+    process.wait_for("no server has the database");
 }
