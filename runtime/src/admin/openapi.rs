@@ -178,6 +178,7 @@ const CALLS: &[Call] = &[
         .query(&["range", "route", "origin"])
         .answers("Series"),
     call(Get, "/changes", "followChanges", "Follow the changes of requests and deliveries as server-sent events")
+        .query(&["every"])
         .answers("text/event-stream"),
     call(Get, "/openapi.json", "showDocument", "Show this document").answers("Document"),
 ];
@@ -268,6 +269,9 @@ fn parameter(name: &str, place: ParameterIn) -> Parameter {
         "url" => "The first part of the URL.",
         "subject" => "What the report is about, such as the id of a request.",
         _ if place == ParameterIn::Header => "As in a `POST` to the route.",
+        "every" => {
+            "Collect changes for this long, such as 1s. Each event `changes` then has rows, or says that many have changed."
+        }
         "cursor" => "The member `next` of the page before.",
         _ => "The largest number of items, from 1 to 200.",
     };

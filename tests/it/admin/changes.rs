@@ -1,8 +1,9 @@
 //! What changes of operators leave behind: the audit, the feed, and no secret in what is shown.
 
+use futures_util::future::join_all;
 use postback_tests::{Answer, Process, Receiver, eventually_async};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::UnixStream;
 
 use super::live::write_settings;
@@ -113,10 +114,7 @@ async fn the_feed_says_that_many_deliveries_have_changed() {
         if ids(&page).len() == 1 { Ok(()) } else { Err(page) }
     })
     .await;
-    let mut stream = UnixStream::connect(server.folder.path().join("workload.db.sock")).await.unwrap();
-    stream.write_all(b"GET /changes HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
-    let mut feed = BufReader::new(stream).lines();
-    while feed.next_line().await.unwrap().unwrap() != "event: ready" {}
+    let mut feed = follow(&server, "/changes").await;
     call(&server, "POST", "/origins/enable", &body).await;
     while feed.next_line().await.unwrap().unwrap() != "event: resync" {}
     receiver.wait_for(&id);
@@ -144,4 +142,48 @@ async fn a_reload_does_not_open_the_server_and_changes_the_time_limit_of_new_req
     let (status, reload) = call(&server, "POST", "/settings/reload", "").await;
     assert_eq!((status, &reload["applied"]), (200, &json!(["worker.timeout"])));
     assert_eq!(post().await, 400, "no request may ask for more than worker.timeout");
+}
+
+/// Opens a feed, and returns its lines after the event that says that every change is heard from now on.
+async fn follow(server: &Server, path: &str) -> Lines<BufReader<UnixStream>> {
+    let mut stream = UnixStream::connect(server.folder.path().join("workload.db.sock")).await.unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await.unwrap();
+    let mut feed = BufReader::new(stream).lines();
+    while feed.next_line().await.unwrap().unwrap() != "event: ready" {}
+    feed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_that_collects_has_each_row_once_and_a_flood_as_one_event() {
+    let server = Server::start("");
+    refused(&server, "GET", "/changes?every=1ms", "", 400).await;
+    let mut feed = follow(&server, "/changes?every=300ms").await;
+    let mut next = async || loop {
+        let line = feed.next_line().await.unwrap().unwrap();
+        if let Some(data) = line.strip_prefix("data: ").filter(|data| *data != "{}") {
+            return serde_json::from_str::<Value>(data).unwrap();
+        }
+    };
+    let id = server.submit("/echo", json!("x")).await;
+    loop {
+        let changes = next().await;
+        let rows = changes["requests"].as_array().unwrap();
+        let row: Vec<_> = rows.iter().filter(|row| row["id"] == json!(id)).collect();
+        assert!(row.len() < 2, "{changes}");
+        if row.iter().any(|row| row["status"] == "completed") {
+            break;
+        }
+    }
+    // More rows than a page shows change at once: all of them wait for one that runs.
+    let payload = json!({"gate": "gate"});
+    join_all((0..150).map(|_| server.submit("/gated", payload.clone()))).await;
+    server.open("gate");
+    while next().await != json!({"many": true}) {}
+    // The flood is over at some time, and single rows are heard again.
+    loop {
+        let last = server.submit("/echo", json!("heard")).await;
+        if next().await.to_string().contains(&last) {
+            break;
+        }
+    }
 }

@@ -116,7 +116,8 @@ async fn the_operator_reads_the_routes_although_callers_need_a_token() {
 async fn a_command_makes_a_request_of_the_operator() {
     let server = Server::start("");
     std::fs::write(server.folder.path().join("in.json"), r#"{"gate":"gate","text":"a"}"#).unwrap();
-    let arguments = ["requests", "submit", "/gated", "--input", "in.json", "--header", "postback-metadata: 7", "--json"];
+    let arguments =
+        ["requests", "submit", "/gated", "--input", "in.json", "--header", "postback-metadata: 7", "--json"];
     let submitted: Value = serde_json::from_str(&printed(&server, &arguments)).unwrap();
     let id = submitted["id"].as_str().unwrap();
     assert_eq!(get(&server, &format!("/requests/{id}")).await["metadata"], 7);
