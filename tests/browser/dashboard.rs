@@ -17,14 +17,14 @@ pub const TESTS: &[(&str, Test)] = &[
     ("the_settings_are_shown_with_masked_secrets", the_settings_are_shown_with_masked_secrets),
 ];
 
-const HOSTILE: &str = "<img src=x onerror='window.ran=1'><script>window.ran=1</script>";
+pub const HOSTILE: &str = "<img src=x onerror='window.ran=1'><script>window.ran=1</script>";
 
-struct Server {
-    process: Process,
-    folder: tempfile::TempDir,
+pub struct Server {
+    pub process: Process,
+    pub folder: tempfile::TempDir,
 }
 
-fn start(settings: &str) -> Server {
+pub fn start(settings: &str) -> Server {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("postback.toml"), settings).unwrap();
     let arguments = ["serve", "--listen", "127.0.0.1:0"];
@@ -34,19 +34,19 @@ fn start(settings: &str) -> Server {
 }
 
 /// Returns the link that the server has printed.
-fn link(server: &Server) -> String {
+pub fn link(server: &Server) -> String {
     let output = server.process.output();
     let word = output.split_whitespace().find(|word| word.contains("/_postback/#token="));
     word.expect("a link").to_owned()
 }
 
 /// Submits a text to the route `/echo`. Returns the id of the request.
-fn submit(browser: &Browser, text: &str) -> String {
+pub fn submit(browser: &Browser, text: &str) -> String {
     submit_to(browser, "/echo", &json!(text).to_string())
 }
 
 /// Submits JSON as the page's own server is called. Returns the id of the request.
-fn submit_to(browser: &Browser, route: &str, payload: &str) -> String {
+pub fn submit_to(browser: &Browser, route: &str, payload: &str) -> String {
     let call = format!(
         "return fetch({}, {{method: 'POST', headers: {{'content-type': 'application/json'}}, body: {}}})
             .then(answer => answer.json()).then(answer => answer.id)",
@@ -94,6 +94,7 @@ fn an_operator_opens_the_dashboard_by_the_link(browser: &mut Browser) {
     browser.wait_for_text(&id);
     browser.click_text("Log out");
     browser.wait_for_text("open the link that the server printed");
+    browser.leaves_without_errors();
 }
 
 fn a_dead_delivery_is_sent_again_from_the_dashboard(browser: &mut Browser) {
@@ -113,6 +114,7 @@ fn a_dead_delivery_is_sent_again_from_the_dashboard(browser: &mut Browser) {
     browser.wait_for_text("204");
     browser.is_accessible();
     browser.screenshot("dashboard");
+    browser.leaves_without_errors();
 }
 
 /// Waits until the server has this number of deliveries that succeeded.
@@ -173,6 +175,7 @@ fn dead_letters_are_sent_again_by_choice_and_by_filter(browser: &mut Browser) {
     browser.resize(PHONE);
     assert!(browser.fits());
     browser.screenshot("dashboard-dead");
+    browser.leaves_without_errors();
 }
 
 fn an_origin_is_disabled_and_enabled(browser: &mut Browser) {
@@ -204,6 +207,7 @@ fn an_origin_is_disabled_and_enabled(browser: &mut Browser) {
     browser.click_text("Disable");
     browser.wait_until("document.querySelector('form.panel [role=alert]')?.innerText.startsWith('`url`')");
     browser.console();
+    browser.open("about:blank");
 }
 
 fn a_token_is_made_shown_once_and_revoked(browser: &mut Browser) {
@@ -242,6 +246,7 @@ fn a_token_is_made_shown_once_and_revoked(browser: &mut Browser) {
     assert_eq!(status(browser), 401);
     // The browser logs the refused call.
     browser.console();
+    browser.open("about:blank");
 }
 
 fn the_settings_are_shown_with_masked_secrets(browser: &mut Browser) {
@@ -258,6 +263,7 @@ fn the_settings_are_shown_with_masked_secrets(browser: &mut Browser) {
     browser.wait_for_text("Nothing has changed.");
     browser.resize(PHONE);
     assert!(browser.fits());
+    browser.leaves_without_errors();
 }
 
 fn the_progress_of_a_request_is_seen(browser: &mut Browser) {
@@ -279,4 +285,5 @@ fn the_progress_of_a_request_is_seen(browser: &mut Browser) {
     browser.wait_for_text("completed");
     browser.resize(PHONE);
     assert!(browser.fits());
+    browser.leaves_without_errors();
 }

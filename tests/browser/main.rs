@@ -5,6 +5,8 @@ mod dashboard;
 mod elements;
 mod harness;
 mod inspector;
+mod live;
+mod trying;
 
 use std::process::ExitCode;
 
@@ -19,7 +21,7 @@ type Test = fn(&mut Browser);
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     // Each file of tests has a list of its own.
-    let tests = [harness::TESTS, inspector::TESTS, dashboard::TESTS].concat();
+    let tests = [harness::TESTS, inspector::TESTS, dashboard::TESTS, trying::TESTS, live::TESTS].concat();
     let trials: Vec<Trial> = tests.into_iter().map(in_browser).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }

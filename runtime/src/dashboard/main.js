@@ -1,5 +1,10 @@
-// Starts the dashboard: logs in, and shows the view that the address names. `#requests/ID` is the view and its argument.
-import { byId, call, element, fill } from "./shared/dom.js";
+// Starts the dashboard: logs in, and shows the view that the address names. `#requests/ID` is the view and its
+// argument, and `#requests?status=failed` the view and its filters.
+import { onState, start as startFeed, stop as stopFeed } from "./changes.js";
+import { find } from "./find.js";
+import { keep } from "./keep.js";
+import { listen as keys } from "./keys.js";
+import { byId, call, element, fill, toast } from "./shared/dom.js";
 import { views } from "./views.js";
 
 const place = byId("view");
@@ -20,8 +25,12 @@ async function logIn(token) {
   throw new Error(value?.detail ?? `the server answers ${answer.status}`);
 }
 
+const SESSION = ["views", "search", "live", "keys", "out"]; // what is there in a session only
+
 function askForToken(why) {
-  for (const id of ["views", "search", "out"]) byId(id).hidden = true;
+  shown?.abort();
+  stopFeed();
+  for (const id of SESSION) byId(id).hidden = true;
   const field = element("input", { id: "token", type: "password", autocomplete: "current-password", required: true });
   const said = element("div", {}, why ? problem(why) : null);
   const send = async (event) => {
@@ -44,7 +53,9 @@ function askForToken(why) {
 
 // Shows the view that the address names. A view is a function that draws into its element, and returns what ends it.
 function show() {
-  const [name, argument] = location.hash.slice(1).split("/");
+  const [address, query] = location.hash.slice(1).split("?");
+  const [name, argument] = address.split("/");
+  const given = Object.fromEntries(new URLSearchParams(query));
   const view = views.find((one) => one.name === name) ?? views[0];
   shown?.abort();
   shown = new AbortController();
@@ -53,36 +64,27 @@ function show() {
     { href: `#${one.name}`, "aria-current": one === view ? "page" : null }, one.title)));
   document.title = `${view.title} · Postback`;
   const into = element("div", { class: "stack" });
-  fill(place, into);
+  const trouble = element("div", {});
+  fill(place, trouble, into);
   let id;
   try {
     id = argument ? decodeURIComponent(argument) : "";
   } catch {
     id = argument;
   }
-  repeat(() => view.draw(into, id, ended), id ? view.everyOne : view.every, ended, into);
-}
-
-// Draws now, and again each `seconds` while the page is seen. A hidden page costs the server nothing.
-async function repeat(draw, seconds, ended, into) {
-  while (!ended.aborted) {
-    if (!document.hidden) {
-      try {
-        await draw();
-      } catch (error) {
-        if (ended.aborted) return;
-        if (!(await isOpen().catch(() => true))) return askForToken(new Error("the session has ended; log in again"));
-        fill(into, problem(error));
-      }
-    }
-    if (!seconds || ended.aborted) return;
-    await new Promise((resolve) => {
-      const wake = () => { clearTimeout(timer); document.removeEventListener("visibilitychange", wake); resolve(); };
-      const timer = setTimeout(wake, seconds * 1000);
-      document.addEventListener("visibilitychange", wake);
-      ended.addEventListener("abort", wake, { once: true });
-    });
-  }
+  const when = { every: id ? view.everyOne : view.every, watches: view.watches && ((changes) => view.watches(changes, id)) };
+  const draw = async () => {
+    await view.draw(into, id, ended, given);
+    fill(trouble);
+  };
+  keep(draw, when, ended, async (error) => {
+    const isStillOpen = await isOpen().catch(() => true);
+    // Another view may have been opened while the server answered.
+    if (ended.aborted) return false;
+    if (!isStillOpen) askForToken(new Error("the session has ended; log in again"));
+    else fill(trouble, problem(error));
+    return isStillOpen;
+  });
 }
 
 async function isOpen() {
@@ -102,7 +104,8 @@ async function start() {
   } catch (error) {
     return askForToken(error);
   }
-  for (const id of ["views", "search", "out"]) byId(id).hidden = false;
+  for (const id of SESSION) byId(id).hidden = false;
+  startFeed();
   show();
 }
 
@@ -110,17 +113,26 @@ addEventListener("hashchange", () => {
   if (location.hash.startsWith("#token=")) start();
   else if (!byId("views").hidden) show();
 });
-addEventListener("keydown", (event) => {
-  if (event.key !== "/" || event.target.closest?.("input, textarea, select")) return;
-  event.preventDefault();
-  byId("id").focus();
-});
-byId("search").addEventListener("submit", (event) => {
+keys();
+byId("search").addEventListener("submit", async (event) => {
   event.preventDefault();
   const id = byId("id").value.trim();
-  if (id) location.hash = `requests/${encodeURIComponent(id)}`;
+  if (!id) return;
+  try {
+    const found = await find(id);
+    if (found) location.hash = found;
+    else toast("no request and no delivery has this id");
+  } catch (error) {
+    toast(error.message);
+  }
+});
+onState((live) => {
+  const place = byId("live");
+  place.textContent = live ? "live" : "not live";
+  place.className = live ? "tag good" : "tag warn";
+  place.title = live ? "rows change as the server changes them" : "the page asks every few seconds";
 });
 byId("out").addEventListener("click", async () => {
-  try { await call("DELETE", "session"); } finally { shown?.abort(); askForToken(); }
+  try { await call("DELETE", "session"); } finally { askForToken(); }
 });
 start();

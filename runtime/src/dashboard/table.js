@@ -1,5 +1,5 @@
-// What lists have in common: filters, a table, and pages by cursor.
-import { button, call, element, fill, tag } from "./shared/dom.js";
+// What views have in common: tables, times, figures, and contents.
+import { element, tag } from "./shared/dom.js";
 import { moment, short, visible } from "./shared/format.js";
 
 const KINDS = {
@@ -22,69 +22,12 @@ function cellOf(content) {
   return element("td", { class: typeof content === "string" && content.length > 60 ? "long" : null }, content);
 }
 
+export const cellsOf = (cells) => cells.map(cellOf);
+
 export function table(name, columns, rows) {
   return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": name }, element("table", {},
     element("thead", {}, element("tr", {}, columns.map((column) => element("th", { scope: "col" }, column)))),
-    element("tbody", {}, rows.map((cells) => element("tr", {}, cells.map(cellOf))))));
-}
-
-// Reads a page. The server looks at a bounded number of rows for each page, so a page may be short or empty and have a
-// next one. This reads on until there is something to show, at most ten times.
-export async function page(path, filters, cursor) {
-  let items = [];
-  for (let turn = 0; turn < 10; turn += 1) {
-    const query = new URLSearchParams(filters);
-    if (cursor) query.set("cursor", cursor);
-    const read = await call("GET", `${path}?${query}`);
-    items = items.concat(read.items);
-    cursor = read.next;
-    if (!cursor || items.length > 0) break;
-  }
-  return { items, next: cursor };
-}
-
-const lists = new WeakMap(); // what reads the first page of a list anew, by the element that shows it
-
-// Draws a list with filters into an element, or reads the first page of the list anew if the element shows it already. `fields` are [name, label, choices or null, first choice]; a field with a first choice has no choice "all".
-// `above(filters, load)` makes what stands between the filters and the rows, once. `changed()` is told of other filters.
-export function list(into, ended, { name, path, fields, columns, row, above, changed }) {
-  const again = lists.get(into);
-  if (again) return again();
-  const filters = Object.fromEntries(fields.filter(([, , , first]) => first).map(([field, , , first]) => [field, first]));
-  let cursors = [null];
-  const body = element("div", { class: "stack" });
-  const load = async () => {
-    const asked = cursors[cursors.length - 1];
-    let read;
-    try {
-      read = await page(path, filters, asked);
-    } catch (error) {
-      drawn.delete(body);
-      fill(body, element("p", { class: "bad", role: "alert" }, error.message));
-      return;
-    }
-    // Another page may have been asked for while this one came.
-    if (ended.aborted || asked !== cursors[cursors.length - 1] || !isNew(body, [read, cursors.length])) return;
-    fill(body,
-      read.items.length ? table(name, columns, read.items.map((item) => row(item, load)))
-        : element("p", { class: "dim" }, read.next ? "Nothing among these rows; look further." : "Nothing here."),
-      element("div", { class: "row" },
-        button("First", () => { cursors = [null]; load(); }, { disabled: cursors.length === 1 }),
-        button("Next", () => { cursors.push(read.next); load(); }, { disabled: !read.next })));
-  };
-  const change = (field) => (event) => {
-    filters[field] = event.target.value.trim();
-    cursors = [null];
-    changed?.();
-    load();
-  };
-  const controls = fields.map(([field, label, choices, first]) => element("label", {}, label, choices
-    ? element("select", { name: field, onchange: change(field) },
-      first ? null : element("option", { value: "" }, "all"), choices.map((choice) => element("option", { value: choice }, choice)))
-    : element("input", { name: field, onchange: change(field), maxlength: 2000, spellcheck: "false" })));
-  fill(into, element("h2", {}, name), element("div", { class: "row" }, controls, button("Reload", load)), above?.(filters, load) ?? null, body);
-  lists.set(into, () => (cursors.length === 1 ? load() : undefined));
-  return load();
+    element("tbody", {}, rows.map((cells) => element("tr", {}, cellsOf(cells))))));
 }
 
 // Whether this is not what the element shows already. Drawing the same again would take the focus and the selection.

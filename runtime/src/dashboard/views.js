@@ -4,7 +4,9 @@ import { requests } from "./views/requests.js";
 import { deliveries } from "./views/deliveries.js";
 import { dead } from "./views/dead.js";
 import { origins } from "./views/origins.js";
+import { tryIt } from "./views/try.js";
+import { nodes } from "./views/nodes.js";
 import { tokens } from "./views/tokens.js";
 import { settings } from "./views/settings.js";
 
-export const views = [overview, requests, deliveries, dead, origins, tokens, settings];
+export const views = [overview, requests, deliveries, dead, origins, tryIt, tokens, nodes, settings];

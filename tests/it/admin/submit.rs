@@ -125,6 +125,8 @@ async fn a_command_makes_a_request_of_the_operator() {
     assert_eq!(server.settled("/gated", id).await["result"], "a");
     let text = printed(&server, &["requests", "submit", "/bytes", "--header", "content-type: text/plain"]);
     assert!(text.ends_with(" accepted by /bytes\n"), "{text}");
+    let shown = get(&server, &format!("/requests/{}", text.split(' ').next().unwrap())).await;
+    assert_eq!((&shown["payload"]["bytes"], &shown["payload"]["text"]), (&json!(0), &json!("")));
     for (arguments, says) in [
         (&["/gated"][..], "the body is empty"),
         (&["/gate"], "nothing is served at /gate"),

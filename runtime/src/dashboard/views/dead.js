@@ -1,7 +1,8 @@
 // Dead letters: deliveries that ended without success, and replay of one, of a selection, and of all that match.
 import { ask } from "../ask.js";
 import { button, call, element, fill, toast } from "../shared/dom.js";
-import { list, text, time } from "../table.js";
+import { list } from "../list.js";
+import { text, time } from "../table.js";
 
 const STATUSES = ["dead", "gone", "refused"];
 // How often the page asks how far a replay has come.
@@ -103,7 +104,7 @@ function draw(into, _, ended) {
     return [element("div", { class: "row" }, button("Choose all shown", shown), send, button("Send all that match again", all)), place];
   };
   return list(into, ended, {
-    name: "Dead letters", path: "api/deliveries", above, changed: clear,
+    name: "Dead letters", path: "api/deliveries", above, changed: clear, isBusy: () => chosen.size > 0,
     fields: [["status", "Status", STATUSES, "dead"], ["url", "URL begins with", null], ["since", "Since (2h, or a time)", null], ["until", "Until", null]],
     // The filter says the status of all rows.
     columns: ["chosen", "delivery", "url", "attempts", "ended", "last answer", "again"],
@@ -118,4 +119,5 @@ function draw(into, _, ended) {
   });
 }
 
-export const dead = { name: "dead", title: "Dead letters", every: 5, draw };
+export const dead = { name: "dead", title: "Dead letters", every: 5, draw,
+  watches: ({ deliveries }) => deliveries.some(({ status }) => STATUSES.includes(status)) };

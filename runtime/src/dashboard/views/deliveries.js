@@ -1,7 +1,8 @@
 // Deliveries: the list, one delivery with its attempts, and replay of one.
 import { button, call, element, fill, toast } from "../shared/dom.js";
 import { duration } from "../shared/format.js";
-import { content, isNew, list, pairs, status, table, text, time } from "../table.js";
+import { list } from "../list.js";
+import { content, isNew, pairs, status, table, text, time } from "../table.js";
 
 const STATUSES = ["pending", "parked", "held", "delivering", "delivered", "dead", "refused", "gone"];
 const ENDED = ["delivered", "dead", "refused", "gone"];
@@ -32,10 +33,10 @@ async function one(into, id, ended) {
     content("Body", delivery.body));
 }
 
-async function draw(into, id, ended) {
+async function draw(into, id, ended, given) {
   if (id) return one(into, id, ended);
   return list(into, ended, {
-    name: "Deliveries", path: "api/deliveries",
+    name: "Deliveries", path: "api/deliveries", given,
     fields: [["status", "Status", STATUSES], ["url", "URL begins with", null]],
     columns: ["status", "delivery", "url", "attempts", "created", "last answer"],
     row: (delivery) => [
@@ -46,4 +47,5 @@ async function draw(into, id, ended) {
   });
 }
 
-export const deliveries = { name: "deliveries", title: "Deliveries", every: 5, everyOne: 3, draw };
+export const deliveries = { name: "deliveries", title: "Deliveries", every: 5, everyOne: 3, draw,
+  watches: ({ deliveries: all }, id) => (id ? all.some((one) => one.id === id) : all.length > 0) };

@@ -1,6 +1,7 @@
 // Origins: circuits, waiting reports, and what is disabled. Enables and disables origins and URLs.
 import { button, call, element, fill, tag, toast } from "../shared/dom.js";
-import { list, text, time } from "../table.js";
+import { list, reload as again } from "../list.js";
+import { text, time } from "../table.js";
 
 // An origin has no path, and a URL has one.
 const isOrigin = (name) => /^[a-z]+:\/\/[^/]+\/?$/i.test(name);
@@ -50,13 +51,13 @@ function draw(into, _, ended) {
   if (!parts.has(into)) {
     const [origins, disabled] = [element("div", { class: "stack" }), element("div", { class: "stack" })];
     parts.set(into, { origins, disabled });
-    fill(into, form(() => draw(into, _, ended)), origins, disabled);
+    fill(into, form(() => Promise.all([again(origins), again(disabled)])), origins, disabled);
   }
   const { origins, disabled } = parts.get(into);
-  const reload = () => draw(into, _, ended);
+  const reload = () => Promise.all([again(origins), again(disabled)]);
   return Promise.all([
     list(origins, ended, {
-      name: "Origins", path: "api/origins", fields: [],
+      name: "Origins", path: "api/origins", fields: [], key: (origin) => origin.origin,
       columns: ["origin", "circuit", "next test", "parked", "held", "change"],
       row: (origin) => [text(origin.origin), tag(text(origin.circuit), CIRCUITS[origin.circuit] ?? ""), time(origin.test_at),
         String(origin.parked), String(origin.held), origin.disabled
@@ -65,7 +66,7 @@ function draw(into, _, ended) {
           : isOrigin(origin.origin) ? button("Disable", () => disable(origin.origin, "", reload), { class: "danger" }) : ""],
     }),
     list(disabled, ended, {
-      name: "Disabled URLs and origins", path: "api/endpoints", fields: [],
+      name: "Disabled URLs and origins", path: "api/endpoints", fields: [], key: (endpoint) => endpoint.url,
       columns: ["url", "since", "by", "reason", "held", "change"],
       row: (endpoint) => [text(endpoint.url), time(endpoint.since), text(endpoint.by), text(endpoint.reason), String(endpoint.held),
         button("Enable", () => enable(endpoint.url, reload))],

@@ -21,4 +21,4 @@ async function draw(into, _, ended) {
       queued.map(([route, count]) => [text(route), String(count)])) : null);
 }
 
-export const overview = { name: "overview", title: "Overview", every: 5, draw };
+export const overview = { name: "overview", title: "Overview", every: 5, watches: () => true, draw };

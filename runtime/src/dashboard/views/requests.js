@@ -1,6 +1,7 @@
 // Requests: the list, and one request with its timeline and its deliveries.
 import { button, call, element, fill, toast } from "../shared/dom.js";
-import { content, isNew, list, pairs, status, table, text, time } from "../table.js";
+import { list } from "../list.js";
+import { content, isNew, pairs, status, table, text, time } from "../table.js";
 
 const STATUSES = ["in_queue", "in_progress", "completed", "failed", "cancelled"];
 
@@ -32,11 +33,18 @@ async function change(id, what, done) {
   }
 }
 
-async function one(into, id, ended) {
+// Whether changes are about this request, or about its deliveries.
+export const about = (changes, id) => changes.requests.some((one) => one.id === id)
+  || changes.deliveries.some((one) => one.subject === id || sent.has(one.id));
+
+let sent = new Set(); // the deliveries of the request that is shown
+
+export async function one(into, id, ended) {
   const path = encodeURIComponent(id);
-  const [request, sent] = await Promise.all([
+  const [request, deliveries] = await Promise.all([
     call("GET", `api/requests/${path}`), call("GET", `api/deliveries?subject=${path}`)]);
-  if (ended.aborted || !isNew(into, [request, sent])) return;
+  if (ended.aborted || !isNew(into, [request, deliveries])) return;
+  sent = new Set(deliveries.items.map((delivery) => delivery.id));
   const isOver = Boolean(request.finished);
   fill(into, element("h2", { class: "mono" }, text(request.id)),
     element("div", { class: "row" }, status(request.status),
@@ -50,15 +58,15 @@ async function one(into, id, ended) {
     request.detail ? element("p", {}, text(request.detail, 2000)) : null,
     table("Timeline", ["at", "what", "run", "detail"],
       request.timeline.map((event) => [time(event.at), text(event.what), text(event.run), text(event.detail, 1000)])),
-    sent.items.length ? table("Deliveries", ["delivery", "status", "url", "attempts"], sent.items.map((delivery) => [
+    deliveries.items.length ? table("Deliveries", ["delivery", "status", "url", "attempts"], deliveries.items.map((delivery) => [
       element("a", { class: "mono", href: `#deliveries/${encodeURIComponent(delivery.id)}` }, text(delivery.id)),
       status(delivery.status), text(delivery.url), String(delivery.attempts)])) : null);
 }
 
-async function draw(into, id, ended) {
+async function draw(into, id, ended, given) {
   if (id) return one(into, id, ended);
   return list(into, ended, {
-    name: "Requests", path: "api/requests",
+    name: "Requests", path: "api/requests", given,
     fields: [["status", "Status", STATUSES], ["route", "Route", null], ["id", "Id begins with", null]],
     columns: ["status", "id", "route", "created", "finished"],
     row: (request) => [status(request.status), link(request.id), text(request.route), time(request.created),
@@ -66,4 +74,5 @@ async function draw(into, id, ended) {
   });
 }
 
-export const requests = { name: "requests", title: "Requests", every: 5, everyOne: 3, draw };
+export const requests = { name: "requests", title: "Requests", every: 5, everyOne: 3, draw,
+  watches: (changes, id) => (id ? about(changes, id) : changes.requests.length > 0) };

@@ -1,7 +1,8 @@
 // Tokens of callers: the list, a new one, whose secret is shown once, and revoke.
 import { ask } from "../ask.js";
 import { button, call, copy, element, fill, tag, toast } from "../shared/dom.js";
-import { list, text, time } from "../table.js";
+import { list } from "../list.js";
+import { text, time } from "../table.js";
 
 const SCOPES = ["submit", "read", "cancel"];
 // The server closes itself to callers without a token when it gets its first one.

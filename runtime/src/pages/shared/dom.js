@@ -74,6 +74,6 @@ export async function call(method, path, body) {
   const text = await answer.text();
   let value = null;
   try { value = text ? JSON.parse(text) : null; } catch { /* not JSON */ }
-  if (!answer.ok) throw new Error(value?.detail ?? `${answer.status} ${answer.statusText}`);
+  if (!answer.ok) throw Object.assign(new Error(value?.detail ?? `${answer.status} ${answer.statusText}`), { status: answer.status });
   return value;
 }

@@ -1,5 +1,7 @@
 //! Lists of requests.
 
+use bytes::Bytes;
+
 use super::{Range, end, limit, most_scanned, number, page};
 use crate::overview::{
     EXCERPT, Excerpt, Original, Page, RequestDetail, RequestFilter, RequestLine, RequestStatus, took,
@@ -150,7 +152,9 @@ pub(super) fn excerpt_bytes() -> i64 {
 /// Reads the length of a text from this column, and the first part of the text from the next column.
 pub(super) fn excerpt(row: &Row, column: usize) -> Result<Option<Excerpt>, rusqlite::Error> {
     let Some(len) = row.try_get::<Option<i64>>(column)? else { return Ok(None) };
-    Ok(Some(Excerpt { len: u64::try_from(len).unwrap_or(0), start: blob(row, column + 1)? }))
+    // The first part of an empty text is NULL.
+    let start = if len > 0 { blob(row, column + 1)? } else { Bytes::new() };
+    Ok(Some(Excerpt { len: u64::try_from(len).unwrap_or(0), start }))
 }
 
 /// Reads the terms from these two columns. The time until which the first run must begin is over or does not matter.
