@@ -24,7 +24,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
-pub(crate) use self::client_address::ClientAddress;
+pub(crate) use self::client_address::{ClientAddress, OverHttps};
 use self::failures::Failures;
 pub(crate) use self::host_pattern::{HostPattern, NotAHost};
 pub(crate) use self::manage::{Created, ManageError, TokenRequest, TokenView, create, list, parse_time, revoke};
@@ -248,6 +248,11 @@ impl Access {
     /// Returns the address of the caller whose connection comes from `peer`.
     pub(crate) fn client_address(&self, peer: IpAddr, headers: &HeaderMap) -> ClientAddress {
         ClientAddress::of(peer, headers, &self.options().trusted_proxies)
+    }
+
+    /// Finds out whether the caller whose connection comes from `peer` speaks https.
+    pub(crate) fn over_https(&self, peer: IpAddr, headers: &HeaderMap) -> OverHttps {
+        OverHttps::of(peer, headers, &self.options().trusted_proxies)
     }
 
     /// Whether the server is called by one of its names. A page of another site can lead its own name to this server's

@@ -135,6 +135,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/deliveries/{id}", get(deliveries::show))
         .route("/deliveries/{id}/replay", post(deliveries::replay))
         .route("/replays", get(replays::list).post(replays::start))
+        .route("/replays/count", post(replays::count))
         .route("/replays/{id}", get(replays::show))
         .route("/replays/{id}", delete(replays::stop))
         .route("/origins", get(names::origins))

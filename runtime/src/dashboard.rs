@@ -12,7 +12,7 @@ use axum::routing::get;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::access::{ClientAddress, Session, Sessions};
+use crate::access::{ClientAddress, OverHttps, Session, Sessions};
 use crate::pages::{self, File, Files};
 use crate::problem::{Code, Form, Problem};
 
@@ -90,13 +90,13 @@ async fn session(State(dashboard): State<Arc<Dashboard>>, headers: HeaderMap) ->
 async fn log_in(State(dashboard): State<Arc<Dashboard>>, request: Request) -> Response {
     let client: Option<ClientAddress> = request.extensions().get().copied();
     let headers = request.headers();
-    if let Err(why) = pages::of_own_page(request.method(), headers) {
+    if let Err(why) = pages::of_own_page(request.method(), request.uri(), headers) {
         return protected(Problem::new(Code::Forbidden, why.to_string()).respond(Form::Json));
     }
     if let Err(problem) = (dashboard.may_log_in)(headers, client) {
         return protected(problem.respond(Form::Json));
     }
-    let Some(cookie) = dashboard.sessions.open() else {
+    let Some(cookie) = dashboard.sessions.open(is_secure(&request)) else {
         tracing::error!("the dashboard cannot be opened, because the operating system has no random bytes");
         return protected(Problem::internal().respond(Form::Json));
     };
@@ -107,10 +107,15 @@ async fn log_in(State(dashboard): State<Arc<Dashboard>>, request: Request) -> Re
 
 /// `DELETE session`: ends the session of this browser.
 async fn log_out(State(dashboard): State<Arc<Dashboard>>, request: Request) -> Response {
-    match pages::of_own_page(request.method(), request.headers()) {
-        Ok(()) => with_cookie(dashboard.sessions.close(request.headers())),
+    match pages::of_own_page(request.method(), request.uri(), request.headers()) {
+        Ok(()) => with_cookie(dashboard.sessions.close(request.headers(), is_secure(&request))),
         Err(why) => protected(Problem::new(Code::Forbidden, why.to_string()).respond(Form::Json)),
     }
+}
+
+/// Whether the browser speaks https, as a trusted proxy says. The server itself speaks http.
+fn is_secure(request: &Request) -> bool {
+    matches!(request.extensions().get(), Some(OverHttps(true)))
 }
 
 fn with_cookie(cookie: Option<HeaderValue>) -> Response {

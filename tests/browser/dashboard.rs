@@ -153,7 +153,7 @@ fn dead_letters_are_sent_again_by_choice_and_by_filter(browser: &mut Browser) {
     wait_for_delivered(browser, 3);
     // A question comes before all that match are sent. Nothing is sent if the answer is no.
     browser.click_text("Send all that match again");
-    browser.wait_for_text("Send every delivery with the status dead again?");
+    browser.wait_for_text("Send every delivery with the status dead again? There are 3.");
     browser.is_accessible();
     browser.press(key::ESCAPE);
     browser.wait_until("!document.querySelector('dialog')");
@@ -217,12 +217,35 @@ fn a_token_is_made_shown_once_and_revoked(browser: &mut Browser) {
     browser.wait_for_text("New token");
     browser.fill("input[name=name]", "partner");
     browser.fill("input[name=routes]", "/echo");
+    browser.click_text("Limits: expiry, hosts of webhooks, rate, waiting requests");
+    for (name, wrong, right) in [
+        ("expires", "soon", "2999-01-31"),
+        ("webhook_hosts", "https://a.example/", "a.example, *.b.example"),
+        ("rate", "often", "100/min"),
+        ("max_queued", "0", "5"),
+        ("max_queued_bytes", "much", "64 MiB"),
+    ] {
+        let field = format!("input[name={name}]");
+        browser.fill(&field, wrong);
+        browser.click_text("New token");
+        // The server finds the first ones. Before, the page asks whether this shall be the first token.
+        if ["expires", "webhook_hosts", "rate"].contains(&name) {
+            browser.click_text("Make it");
+        }
+        browser.wait_until("document.querySelector('form.panel .bad')");
+        browser.run("document.querySelector('form.panel .bad').remove()");
+        browser.fill(&field, right);
+    }
+    browser.console();
+    browser.is_accessible();
     browser.click_text("New token");
     browser.wait_for_text("From then on, calls without a token are refused.");
     browser.click_text("Make it");
     browser.wait_for_text("Nobody can show it again");
     let secret = browser.text("#secret");
     browser.wait_until("document.querySelector('tbody')?.innerText.includes('partner')");
+    browser.wait_for_text("100/min; 5 waiting; 64.0 MiB waiting; webhooks to a.example, *.b.example");
+    browser.wait_for_text("2999-01-31");
     browser.is_accessible();
     let status = |browser: &Browser| {
         let headers = json!({"content-type": "application/json", "authorization": format!("Bearer {secret}")});

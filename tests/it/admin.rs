@@ -239,6 +239,9 @@ async fn deliveries_are_listed_shown_and_sent_again() {
     assert_eq!((status, &replayed["replay_of"]), (200, &json!(id)), "{replayed}");
     server.delivery("/echo", &requests[0], |delivery| delivery["webhooks"][1]["state"] == "delivered").await;
 
+    let (status, counted) = call(&server, "POST", "/replays/count", r#"{"status":"dead"}"#).await;
+    assert_eq!((status, counted), (200, json!({"count": 3, "more": false})));
+    refused(&server, "POST", "/replays/count", "{}", 400).await;
     let (status, replay) = call(&server, "POST", "/replays", r#"{"status":"dead"}"#).await;
     assert_eq!(status, 202, "{replay}");
     let path = format!("/replays/{}", replay["id"].as_str().unwrap());

@@ -8,6 +8,8 @@ use ipnet::IpNet;
 
 /// The header in which proxies list the addresses that a call came through. No standard defines it.
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
+/// The header in which a proxy says how the caller reached it. No standard defines it.
+const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
 /// The largest number of proxies in a row.
 const MAX_HOPS: usize = 32;
 
@@ -37,6 +39,31 @@ impl ClientAddress {
             (Some(found), _) | (None, Some(found)) => Self(found),
             (None, None) => Self(peer),
         }
+    }
+}
+
+/// Whether the caller speaks https.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OverHttps(pub(crate) bool);
+
+impl OverHttps {
+    /// Finds out how a caller speaks whose connection comes from `peer`. Only a trusted proxy is believed. Who brings such
+    /// a header through a proxy says it of itself, and gains nothing.
+    pub(crate) fn of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
+        if !is_trusted(peer.to_canonical(), trusted) {
+            return Self(false);
+        }
+        let elements = |name: &str| {
+            let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+            values.flat_map(|value| value.split(',')).take(MAX_HOPS).map(str::trim).collect::<Vec<_>>()
+        };
+        let is_https = |scheme: &str| scheme.trim_matches('"').eq_ignore_ascii_case("https");
+        let says_https = |element: &str| {
+            let mut parameters = element.split(';').filter_map(|parameter| parameter.trim().split_once('='));
+            parameters.any(|(name, value)| name.eq_ignore_ascii_case("proto") && is_https(value))
+        };
+        let by_name = elements(X_FORWARDED_PROTO).into_iter().any(is_https);
+        Self(by_name || elements(FORWARDED.as_str()).into_iter().any(says_https))
     }
 }
 
@@ -130,6 +157,29 @@ mod tests {
         assert_eq!(of(PROXY, &agree), "203.0.113.9");
         let forged = [("x-forwarded-for", "203.0.113.9"), ("forwarded", "for=1.1.1.1")];
         assert_eq!(of(PROXY, &forged), PROXY);
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_says_that_a_caller_speaks_https() {
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        let of = |peer: &str, name: &'static str, value: &str| {
+            let headers = HeaderMap::from_iter([(http::HeaderName::from_static(name), value.parse().unwrap())]);
+            OverHttps::of(peer.parse().unwrap(), &headers, &trusted).0
+        };
+        for (name, value) in [
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-proto", "HTTPS, http"),
+            ("forwarded", "for=203.0.113.9;proto=https;by=10.0.0.1"),
+            ("forwarded", "for=203.0.113.9; Proto=\"https\", for=10.0.0.2;proto=http"),
+        ] {
+            assert!(of(PROXY, name, value), "{value}");
+            assert!(!of("203.0.113.9", name, value), "{value}");
+        }
+        for (name, value) in
+            [("x-forwarded-proto", "http"), ("x-forwarded-proto", "httpsx"), ("forwarded", "for=1.1.1.1;by=https")]
+        {
+            assert!(!of(PROXY, name, value), "{value}");
+        }
     }
 
     #[test]

@@ -55,11 +55,11 @@ impl Sessions {
         Self { clock, open: Arc::default() }
     }
 
-    /// Opens a session. Returns the header `set-cookie` for its browser, or `None` if the operating system has no random
+    /// Opens a session. `is_secure`: the browser speaks https, so it must never send the cookie over http. Returns the header `set-cookie` for its browser, or `None` if the operating system has no random
     /// bytes.
-    pub(crate) fn open(&self) -> Option<HeaderValue> {
+    pub(crate) fn open(&self, is_secure: bool) -> Option<HeaderValue> {
         let secret = NewSecret::generate().ok()?;
-        let cookie = HeaderValue::try_from(cookie(secret.reveal(), LIFETIME)).ok()?;
+        let cookie = HeaderValue::try_from(cookie(secret.reveal(), LIFETIME, is_secure)).ok()?;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.len() >= MAX_SESSIONS {
             open.pop_front();
@@ -84,11 +84,11 @@ impl Sessions {
     }
 
     /// Ends the session of a call. Returns the header `set-cookie` that makes the browser forget it.
-    pub(crate) fn close(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+    pub(crate) fn close(&self, headers: &HeaderMap, is_secure: bool) -> Option<HeaderValue> {
         let closed: Vec<Hash> = presented(headers).collect();
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|session| !closed.contains(&session.hash));
-        HeaderValue::try_from(cookie("", Duration::ZERO)).ok()
+        HeaderValue::try_from(cookie("", Duration::ZERO, is_secure)).ok()
     }
 
     /// Ends all sessions, because the token by which they were opened is valid no more.
@@ -98,9 +98,10 @@ impl Sessions {
 }
 
 /// Makes the text of a cookie that scripts cannot read, and that no page of another site makes a browser send.
-fn cookie(value: &str, lifetime: Duration) -> String {
+fn cookie(value: &str, lifetime: Duration, is_secure: bool) -> String {
     let seconds = lifetime.as_secs();
-    format!("{NAME}={value}; Path={FOLDER}; Max-Age={seconds}; HttpOnly; SameSite=Strict")
+    let secure = if is_secure { "; Secure" } else { "" };
+    format!("{NAME}={value}; Path={FOLDER}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
 }
 
 /// Returns the hashes of the sessions that a call names. A browser sends one; more are looked at only up to a bound.
@@ -126,11 +127,14 @@ mod tests {
     #[test]
     fn a_session_is_open_until_it_is_closed() {
         let sessions = Sessions::new(Clock::system());
-        let (first, second) = (sessions.open().unwrap(), sessions.open().unwrap());
+        let (first, second) = (sessions.open(false).unwrap(), sessions.open(true).unwrap());
         let attributes = "; Path=/_postback; Max-Age=43200; HttpOnly; SameSite=Strict";
         assert!(first.to_str().unwrap().ends_with(attributes), "{first:?}");
+        assert!(second.to_str().unwrap().ends_with("; SameSite=Strict; Secure"), "{second:?}");
         assert_eq!((sessions.of(&sent(&first)), sessions.of(&sent(&second))), (Session::Open, Session::Open));
-        assert!(sessions.close(&sent(&first)).unwrap().to_str().unwrap().contains("=; Path=/_postback; Max-Age=0"));
+        assert!(
+            sessions.close(&sent(&first), false).unwrap().to_str().unwrap().contains("=; Path=/_postback; Max-Age=0")
+        );
         assert_eq!((sessions.of(&sent(&first)), sessions.of(&sent(&second))), (Session::Unknown, Session::Open));
         sessions.close_all();
         assert_eq!(sessions.of(&sent(&second)), Session::Unknown);
@@ -140,8 +144,8 @@ mod tests {
     #[test]
     fn the_number_of_sessions_is_bounded() {
         let sessions = Sessions::new(Clock::system());
-        let first = sessions.open().unwrap();
-        let others: Vec<_> = (0..MAX_SESSIONS).map(|_| sessions.open().unwrap()).collect();
+        let first = sessions.open(false).unwrap();
+        let others: Vec<_> = (0..MAX_SESSIONS).map(|_| sessions.open(false).unwrap()).collect();
         assert_eq!(sessions.of(&sent(&first)), Session::Unknown);
         assert!(others.iter().all(|cookie| sessions.of(&sent(cookie)) == Session::Open));
     }

@@ -138,7 +138,7 @@ impl Gate {
             match self.sessions.of(headers) {
                 // A browser sends the cookie on its own, so the call must come from the dashboard's own page.
                 Session::Open => {
-                    return match pages::of_own_page(request.method(), headers) {
+                    return match pages::of_own_page(request.method(), request.uri(), headers) {
                         Ok(()) => Ok(Actor::Dashboard { from }),
                         Err(why) => Err(Problem::new(Code::Forbidden, why.to_string())),
                     };

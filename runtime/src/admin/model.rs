@@ -1,5 +1,6 @@
 //! The JSON of the operator's API. The server writes it, and the commands read it.
 
+mod count;
 mod node;
 mod schedule;
 mod series;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub(crate) use self::count::Count;
 pub(crate) use self::node::Node;
 pub(crate) use self::schedule::Schedule;
 pub(crate) use self::series::{DeliverySeries, LatencySeries, RequestSeries, Series, WaitingSeries};

@@ -135,6 +135,9 @@ const CALLS: &[Call] = &[
         .body("Selection")
         .answers("Replay")
         .with_status("202"),
+    call(Post, "/replays/count", "countReplay", "Count the deliveries that a replay would go through, up to 10,000")
+        .body("Selection")
+        .answers("Count"),
     call(Get, "/replays/{id}", "showReplay", "Show how far a replay has come").answers("Replay").errors(ONE),
     call(Delete, "/replays/{id}", "stopReplay", "Stop a replay; what it has done stays").answers("Replay").errors(ONE),
     call(Get, "/origins", "listOrigins", "List the origins with an open circuit, with parked reports, or disabled")
@@ -308,6 +311,7 @@ fn schemas() -> Map<String, Value> {
         Cancelled,
         Retried,
         Submitted,
+        Count,
         Delivery,
         DeliveryDetail,
         Attempt,

@@ -1,5 +1,7 @@
 //! Replays of many deliveries. A replay goes on in a task of its own, and tells how far it has come.
 
+mod count;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +13,7 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::future::join_all;
 use http::StatusCode;
 
+pub(super) use self::count::count;
 use super::Admin;
 use super::answer::{Answer, Json, Problem, read};
 use super::audit::{self, Actor};

@@ -90,6 +90,10 @@ fn check(access: &Access, request: &mut Request) -> Result<Option<Left>, Box<Ref
     let peer = request.extensions().get().map_or(IpAddr::from([0; 4]), |Peer(peer)| *peer);
     let client = access.client_address(peer, request.headers());
     request.extensions_mut().insert(client);
+    if is_of_operator {
+        let over_https = access.over_https(peer, request.headers());
+        request.extensions_mut().insert(over_https);
+    }
     if is_open {
         return Ok(None);
     }

@@ -190,13 +190,13 @@ impl Node {
         let (access, reloader) = (Arc::clone(&node.access), Arc::clone(&node.reloader));
         let beat = Beat { store: node.store.clone(), access, reloader, max_crashes, lost };
         node.api.spawn(node.vital.watching("heartbeat", &node.api, beat.run(node.api.clone())));
-        let server = node.server(listener, clock.clone(), settings, rules);
-        let admin = node.admin(clock, metrics, control, &node.reloader, server.submitter());
+        let http = node.server(listener, clock.clone(), settings, rules);
+        let admin = node.admin(clock, metrics, control, &node.reloader, http.submitter());
         let (to_log_in, known) = (gate.clone(), Arc::clone(&node.access));
         let may_log_in: MayLogIn = Box::new(move |headers, client| to_log_in.may_log_in(headers, client, &known));
         let pages = dashboard::router(sessions, may_log_in);
         let guarded = gate.guarding(admin.clone(), Arc::clone(&node.access)).merge(pages);
-        node.api.spawn(node.vital.watching("server", &node.api, server.beside(guarded).run()));
+        node.api.spawn(node.vital.watching("server", &node.api, http.beside(guarded).run()));
         #[cfg(all(unix, feature = "sqlite"))]
         node.spawn_socket(admin, settings);
         node.log_unknown_routes().await;

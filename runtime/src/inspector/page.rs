@@ -88,7 +88,7 @@ fn checked(request: &Request) -> Result<(), pages::Refused> {
     if is_file && is_navigation && request.method() == Method::GET {
         return Ok(());
     }
-    pages::of_own_page(request.method(), request.headers())
+    pages::of_own_page(request.method(), request.uri(), request.headers())
 }
 
 /// Whether a header `host` names this machine, and the port of the inspector.

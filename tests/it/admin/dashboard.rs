@@ -100,3 +100,37 @@ async fn who_guesses_the_token_of_the_dashboard_has_to_wait() {
     assert_eq!((refused.first(), refused.last()), (Some(&401), Some(&429)), "{refused:?}");
     assert_eq!(log_in(&server, TOKEN).await.status(), 204, "the right token is never slowed down");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_http2_the_own_page_works_and_others_are_refused() {
+    let server = Server::start(&format!("[server]\nadmin_token = {TOKEN:?}\n"));
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let log_in = |origin: &str| {
+        let call = client.post(server.path("/_postback/session")).bearer_auth(TOKEN).header("origin", origin);
+        call.header("x-postback-page", "1").send()
+    };
+    assert_eq!(log_in("https://evil.example").await.unwrap().status(), 403);
+    let answer = log_in(&server.url).await.unwrap();
+    assert_eq!((answer.version(), answer.status().as_u16()), (reqwest::Version::HTTP_2, 204));
+    let cookie = answer.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let submit = |origin: &str| {
+        let call = client.post(server.path(&format!("{API}/requests?route=/echo"))).header("cookie", &cookie);
+        call.header("x-postback-page", "1").header("origin", origin).json(&1).send()
+    };
+    assert_eq!(submit("https://evil.example").await.unwrap().status(), 403);
+    assert_eq!(submit(&server.url).await.unwrap().status(), 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_https_the_cookie_never_goes_over_http() {
+    let settings = |more: &str| format!("[server]\nadmin_token = {TOKEN:?}\n{more}");
+    for (more, secure) in [("trusted_proxies = ['127.0.0.0/8']\n", true), ("", false)] {
+        let server = Server::start(&settings(more));
+        for (name, value) in [("x-forwarded-proto", "https"), ("forwarded", "for=203.0.113.9;proto=https")] {
+            let call = server.client.post(server.path("/_postback/session")).bearer_auth(TOKEN);
+            let answer = call.header("x-postback-page", "1").header(name, value).send().await.unwrap();
+            let cookie = answer.headers()["set-cookie"].to_str().unwrap();
+            assert_eq!(cookie.ends_with("; Secure"), secure, "{cookie}");
+        }
+    }
+}

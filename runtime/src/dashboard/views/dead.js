@@ -14,31 +14,31 @@ function sentence(job) {
   return `Replay ${job.state === "running" ? "goes on" : job.state}: ${counts}`;
 }
 
-// The number of deliveries that a replay goes through is known if their ids were named. Otherwise nobody has counted them.
-function bar(job) {
-  const total = job.selection.ids?.length;
+// The number of deliveries that a replay goes through is known if their ids were named, or if the page has counted them.
+function bar(job, counted) {
+  const total = job.selection.ids?.length ?? counted;
   const known = total ? { max: total } : {};
   const made = element("progress", { "aria-label": "progress of the replay", ...known });
-  if (total) made.value = job.replayed + job.skipped;
+  if (total) made.value = Math.min(job.replayed + job.skipped, total);
   return made;
 }
 
-function showJob(place, job, stop) {
+function showJob(place, job, stop, counted) {
   const running = job.state === "running";
   const kept = running ? place.querySelector("button") : null;
-  fill(place, running ? bar(job) : null,
+  fill(place, running ? bar(job, counted) : null,
     element("span", { class: job.state === "failed" ? "bad" : "", role: running ? null : "status" }, sentence(job)),
     // The same button stays, so that it keeps the focus.
     running ? kept ?? button("Stop", stop) : null);
 }
 
 // Shows a replay until its end.
-async function follow(place, job, ended, load) {
+async function follow(place, job, ended, load, counted) {
   const path = `api/replays/${encodeURIComponent(job.id)}`;
   const stop = () => call("DELETE", path).catch((error) => toast(error.message));
   try {
     while (!ended.aborted) {
-      showJob(place, job, stop);
+      showJob(place, job, stop, counted);
       if (job.state !== "running") break;
       await new Promise((resolve) => { setTimeout(resolve, EVERY); });
       if (!document.hidden) job = await call("GET", path);
@@ -64,9 +64,10 @@ async function one(id) {
   }
 }
 
-function said({ status: of, url, since, until }) {
+function said({ status: of, url, since, until }, { count, more }) {
   const parts = [url && `to URLs that begin with ${text(url)}`, since && `since ${text(since)}`, until && `until ${text(until)}`];
-  return `Send every delivery with the status ${of} again${parts.filter(Boolean).map((part) => `, ${part}`).join("")}? ` +
+  const many = more ? `more than ${count.toLocaleString()}` : count.toLocaleString();
+  return `Send every delivery with the status ${of} again${parts.filter(Boolean).map((part) => `, ${part}`).join("")}? There are ${many}. ` +
     "Deliveries that were sent again before are sent once more.";
 }
 
@@ -81,12 +82,12 @@ function draw(into, _, ended) {
   count();
   const above = (filters, load) => {
     const place = element("div", { class: "row" });
-    const start = async (selection) => {
+    const start = async (selection, counted) => {
       try {
         const job = await call("POST", "api/replays", selection);
         clear();
         for (const box of into.querySelectorAll("input[name=chosen]")) box.checked = false;
-        follow(place, job, ended, load);
+        follow(place, job, ended, load, counted);
       } catch (error) {
         toast(error.message);
       }
@@ -94,7 +95,12 @@ function draw(into, _, ended) {
     send.addEventListener("click", () => start({ ids: [...chosen] }));
     const all = async () => {
       const selection = Object.fromEntries(Object.entries(filters).filter(([, value]) => value));
-      if (await ask(said(selection), "Send all again")) start(selection);
+      try {
+        const counted = await call("POST", "api/replays/count", selection);
+        if (await ask(said(selection, counted), "Send all again")) start(selection, counted.more ? undefined : counted.count);
+      } catch (error) {
+        toast(error.message);
+      }
     };
     const shown = () => {
       for (const box of into.querySelectorAll("input[name=chosen]")) { box.checked = true; chosen.add(box.value); }
