@@ -20,9 +20,9 @@ mod openapi;
 mod query;
 mod replays;
 mod requests;
+mod routes;
 mod schedules;
 mod series;
-mod routes;
 mod settings;
 #[cfg(all(unix, feature = "sqlite"))]
 mod socket;

@@ -188,7 +188,7 @@ fn lets_a_person_watch_retries(browser: &mut Browser) {
 }
 
 /// Texts that do something where they are taken for HTML, JavaScript, a URL, a selector or a path.
-const HOSTILE: &[&str] = &[
+pub const HOSTILE: &[&str] = &[
     "<img src=x onerror=window.pwned=1>",
     "<script>window.pwned=1</script>",
     "\"><svg onload=window.pwned=1>",
@@ -301,7 +301,7 @@ fn copies_what_came(browser: &mut Browser) {
 }
 
 /// Serves one page at an address of its own, for every path.
-fn foreign_page(script: String) -> String {
+pub fn foreign_page(script: String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://localhost:{}/", listener.local_addr().unwrap().port());
     std::thread::spawn(move || {

@@ -1,5 +1,6 @@
 //! Tests of the pages in a browser: headless Chromium, which chromedriver drives.
 
+mod attacks;
 mod browser;
 mod dashboard;
 mod elements;
@@ -21,7 +22,8 @@ type Test = fn(&mut Browser);
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     // Each file of tests has a list of its own.
-    let tests = [harness::TESTS, inspector::TESTS, dashboard::TESTS, trying::TESTS, live::TESTS].concat();
+    let tests =
+        [harness::TESTS, inspector::TESTS, dashboard::TESTS, trying::TESTS, live::TESTS, attacks::TESTS].concat();
     let trials: Vec<Trial> = tests.into_iter().map(in_browser).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }

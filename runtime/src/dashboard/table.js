@@ -1,4 +1,5 @@
 // What views have in common: tables, times, figures, and contents.
+import { bodyView } from "./shared/body.js";
 import { element, tag } from "./shared/dom.js";
 import { moment, short, visible } from "./shared/format.js";
 
@@ -39,13 +40,12 @@ export function isNew(into, value) {
   return true;
 }
 
-// Shows a payload, a result or the body of a report.
+// Shows a payload, a result or the body of a report: JSON with colours, other text, or bytes.
 export function content(title, value) {
   if (!value) return null;
-  const what = value.text ?? (value.base64 === undefined ? "" : `base64: ${value.base64}`);
+  const data = value.text === undefined ? Uint8Array.from(atob(value.base64 ?? ""), (c) => c.charCodeAt(0)) : new TextEncoder().encode(value.text);
   const note = value.truncated ? ` (the first part of ${value.bytes} bytes)` : ` (${value.bytes} bytes)`;
-  return element("section", { class: "panel stack" }, element("h3", {}, title + note),
-    element("pre", { class: "code", tabindex: "0" }, visible(what)));
+  return element("section", { class: "panel stack" }, element("h3", {}, title + note), value.bytes === 0 ? null : bodyView(data, title));
 }
 
 export function pairs(entries) {

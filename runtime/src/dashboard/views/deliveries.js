@@ -27,9 +27,9 @@ async function one(into, id, ended) {
       ["about", element("a", { class: "mono", href: `#requests/${encodeURIComponent(delivery.subject)}` }, text(delivery.subject))],
       ["webhook-id", delivery.webhook_id], ["created", time(delivery.created)], ["finished", time(delivery.finished)],
       ["next attempt", time(delivery.next_attempt)], ["attempts", delivery.attempts], ["refused", delivery.refused]]),
-    table("Attempts", ["attempt", "started", "took", "answer", "body or error"], delivery.history.map((attempt) => [
+    table("Attempts", ["attempt", "started", "took", "answer", "error", "body of the answer"], delivery.history.map((attempt) => [
       String(attempt.number), time(attempt.started), duration(attempt.took_ms), text(attempt.status ?? "none"),
-      text(attempt.error ?? attempt.response, 1000)])),
+      text(attempt.error, 1000), text(attempt.response, 2000)])),
     content("Body", delivery.body));
 }
 

@@ -1,6 +1,7 @@
 // Requests: the list, and one request with its timeline and its deliveries.
 import { button, call, element, fill, toast } from "../shared/dom.js";
 import { list } from "../list.js";
+import { duration } from "../shared/format.js";
 import { content, isNew, pairs, status, table, text, time } from "../table.js";
 
 const STATUSES = ["in_queue", "in_progress", "completed", "failed", "cancelled"];
@@ -52,15 +53,21 @@ export async function one(into, id, ended) {
       button("Run again", () => change(id, "retry", "submitted again"), { disabled: !["failed", "cancelled"].includes(request.status) })),
     pairs([["route", request.route], ["created", time(request.created)], ["finished", time(request.finished)],
       ["reason", request.reason], ["failed runs", request.failures], ["crashes", request.crashes],
-      ["token", request.token], ["repeats", request.retry_of && link(request.retry_of)], ["due", time(request.due)]]),
+      ["token", request.token], ["priority", request.priority || ""], ["deadline", time(request.deadline)],
+      ["time limit", request.timeout_ms && duration(request.timeout_ms)], ["reports to", request.webhooks.join(", ")],
+      ["caller's webhook", request.caller_webhook], ["repeats", request.retry_of && link(request.retry_of)], ["due", time(request.due)]]),
     progress(request.progress),
+    request.metadata === undefined ? null : element("section", { class: "panel stack" }, element("h3", {}, "Metadata"),
+      element("pre", { class: "code", tabindex: "0" }, text(JSON.stringify(request.metadata, null, 2), 10000))),
     content("Payload", request.payload), content("Result", request.result), content("Error", request.error),
     request.detail ? element("p", {}, text(request.detail, 2000)) : null,
     table("Timeline", ["at", "what", "run", "detail"],
       request.timeline.map((event) => [time(event.at), text(event.what), text(event.run), text(event.detail, 1000)])),
     deliveries.items.length ? table("Deliveries", ["delivery", "status", "url", "attempts"], deliveries.items.map((delivery) => [
       element("a", { class: "mono", href: `#deliveries/${encodeURIComponent(delivery.id)}` }, text(delivery.id)),
-      status(delivery.status), text(delivery.url), String(delivery.attempts)])) : null);
+      status(delivery.status), text(delivery.url), String(delivery.attempts)])) : null,
+    request.headers.length ? element("details", {}, element("summary", {}, "Headers of the call"), table("Headers", ["name", "value"],
+      request.headers.slice(0, 200).map(([name, value]) => [text(name), text(value, 2000)]))) : null);
 }
 
 async function draw(into, id, ended, given) {

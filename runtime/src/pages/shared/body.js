@@ -58,7 +58,7 @@ function pre(label, ...children) {
   return element("pre", { class: "code", tabindex: "0", role: "region", "aria-label": label }, ...children);
 }
 
-export function hexView(data) {
+export function hexView(data, name = "body") {
   const lines = [];
   for (let at = 0; at < Math.min(data.length, MAX_HEX); at += 16) {
     const row = [...data.subarray(at, Math.min(at + 16, MAX_HEX))];
@@ -66,25 +66,25 @@ export function hexView(data) {
     lines.push(`${at.toString(16).padStart(6, "0")}  ${hex}  ${row.map((byte) => (byte > 31 && byte < 127 ? String.fromCharCode(byte) : "·")).join("")}`);
   }
   if (data.length > MAX_HEX) lines.push(`… ${bytes(data.length - MAX_HEX)} more`);
-  return pre("body in hexadecimal", lines.join("\n"));
+  return pre(`${name} in hexadecimal`, lines.join("\n"));
 }
 
 export function decode(data) {
   try { return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(data); } catch { return null; }
 }
 
-export function textView(text) {
+export function textView(text, name = "body") {
   const rest = text.length > MAX_TEXT ? `\n… ${text.length - MAX_TEXT} more characters` : "";
-  return pre("body", visible(text.slice(0, MAX_TEXT)) + rest);
+  return pre(name, visible(text.slice(0, MAX_TEXT)) + rest);
 }
 
-// The best view of a body: JSON, text, or bytes.
-export function bodyView(data) {
+// The best view of a body: JSON, text, or bytes. `name` says what it is to people who do not see it.
+export function bodyView(data, name = "body") {
   const text = decode(data);
-  if (text === null) return hexView(data);
+  if (text === null) return hexView(data, name);
   const json = jsonLines(text);
-  if (!json) return textView(text);
+  if (!json) return textView(text, name);
   const nodes = json.lines.flatMap((parts) => [...parts.map(([kind, part]) => (kind ? element("span", { class: kind }, visible(part)) : visible(part))), "\n"]);
   if (json.more > 0) nodes.push(`… ${json.more} more lines`);
-  return pre("body as JSON", ...nodes);
+  return pre(`${name} as JSON`, ...nodes);
 }
