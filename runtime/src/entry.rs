@@ -8,6 +8,7 @@ mod threads;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
@@ -23,10 +24,14 @@ use crate::cli::{self, AnyCommand, Arguments, Command, Ready, exit, print, print
 use crate::handler::Routes;
 use crate::inspector::Inspector;
 use crate::settings::{self, ConfigTable, Settings, WEBHOOK_URL};
-use crate::telemetry;
+use crate::telemetry::{self, Exporter};
 use postback_store::shutdown::Shutdown;
 use postback_wire::line::{Causes, Escaped};
 use postback_wire::names::target;
+
+/// The longest time for which the last spans are sent to the collector of traces. It is short, because orchestrators kill
+/// a process after 30 s, and a stop may have taken almost as long until then.
+const LAST_SPANS: Duration = Duration::from_secs(1);
 
 /// The name and the version of a program. `#[postback::main]` reads both from `Cargo.toml`.
 #[derive(Clone, Copy, Debug)]
@@ -141,28 +146,34 @@ where
         AnyCommand::Listen(command) => return listen::listen(&command),
         AnyCommand::Completions(_) | AnyCommand::Man(_) => return Ok(ExitCode::SUCCESS),
     };
-    let settings = load_settings::<S>(program, &command)?;
+    let (settings, exporter) = load_settings::<S>(program, &command)?;
     let control = Background::start("postback-control", CONTROL_THREADS).map_err(thread_failure)?;
     let handlers = handler_runtime(settings.worker.threads.or(program.worker_threads)).map_err(thread_failure)?;
     let runtimes = (&*control, &*handlers);
     match command {
-        Command::Serve(command) => serve(program, &command, settings, build, runtimes.0, runtimes.1),
+        Command::Serve(command) => serve(program, &command, (settings, exporter), build, runtimes.0, runtimes.1),
         command => commands::run(command, program, &settings, build, runtimes),
     }
 }
 
-/// Reads the settings, and starts the log. After this call, panics are logged, too.
-fn load_settings<S: DeserializeOwned>(program: Program, command: &Command) -> Result<Settings, Failure> {
+/// Reads the settings, and starts the log. After this call, panics are logged, too. A server also gets what exports its
+/// traces, if the settings name a collector.
+fn load_settings<S: DeserializeOwned>(
+    program: Program,
+    command: &Command,
+) -> Result<(Settings, Option<Exporter>), Failure> {
     let check_config =
         |config: &ConfigTable| command.reads_config().then(|| mistake_in_config::<S>(config, command)).flatten();
     let settings = settings::load(command.sources(program.name), check_config);
     let settings = settings.map_err(|errors| Failure::usage(&errors))?;
-    telemetry::init(&settings.log);
-    if matches!(command, Command::Serve(_)) {
+    let is_server = matches!(command, Command::Serve(_));
+    let traces = settings.traces.as_ref().filter(|_| is_server).map(|traces| (traces, program.version));
+    let exporter = telemetry::init(&settings.log, traces);
+    if is_server {
         settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     }
     log_panics();
-    Ok(settings)
+    Ok((settings, exporter))
 }
 
 /// Returns the mistake in the table `[config]`, if there is one. The caller reports this mistake together with the
@@ -228,7 +239,7 @@ where
 fn serve<S, F, R>(
     program: Program,
     command: &cli::Serve,
-    mut settings: Settings,
+    (mut settings, exporter): (Settings, Option<Exporter>),
     build: F,
     control: &Runtime,
     handlers: &Runtime,
@@ -246,7 +257,15 @@ where
     let inspector_line = inspected.as_ref().map(|url| set_webhook::<S>(url, &mut settings));
     let reread = reread::<S>(program, command.clone(), inspected);
     let served = Served::new(program.name, program.version, routes(&settings, build, handlers)?);
-    control.block_on(serve_until_stopped((&settings, reread), served, handlers, inspector, inspector_line))
+    control.block_on(async {
+        let exporting = exporter.map(Exporter::start);
+        let served = serve_until_stopped((&settings, reread), served, handlers, inspector, inspector_line);
+        let code = served.await;
+        if let Some(exporting) = exporting {
+            exporting.flush(LAST_SPANS).await;
+        }
+        code
+    })
 }
 
 /// Returns a function that reads the settings again as at the start. It also checks the table `[config]`, although the

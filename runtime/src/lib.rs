@@ -119,6 +119,7 @@
 //! | `cron` | no | `App::cron`: handlers that run on a schedule |
 //! | `forward` | no | `App::forward` and `[[forward]]`: routes that another HTTP server answers, such as a container |
 //! | `schemars` | no | `App::schema`, which puts the JSON Schemas of payload and result into `/openapi.json` |
+//! | `otlp` | no | the server sends its traces to a collector: `telemetry.otlp_endpoint = "http://…"` |
 //! | `testing` | no | `testing::record`, which catches the reports of a test |
 //!
 //! With `default-features = false` you get the attribute, an in-memory poster, and [`verify`](verify()) and [`sign`]
@@ -209,6 +210,7 @@ pub mod __fuzz;
 pub mod __private;
 mod background;
 mod panics;
+mod spans;
 
 /// Guides, one for each kind of reader: operators, those who watch a server or use its commands, callers of the API and its errors, receivers, authors of handlers,
 /// those who put a server before a container, and those who try out their set-up.
@@ -231,6 +233,9 @@ pub mod guide {
 
     #[doc = include_str!("../docs/guide/watching.md")]
     pub mod watching {}
+
+    #[doc = include_str!("../docs/guide/traces.md")]
+    pub mod traces {}
 
     #[doc = include_str!("../docs/guide/callers.md")]
     pub mod callers {}

@@ -46,6 +46,11 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
+    /// Returns the status of the answer.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.code.status()
+    }
+
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
         // Every error with this status is over soon, so the client is told to try again.
         let retry_after = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1);

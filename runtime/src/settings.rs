@@ -18,6 +18,7 @@ mod set_by;
 mod shown;
 mod sources;
 mod suggestion;
+mod telemetry_keys;
 mod tree;
 mod variables;
 mod warnings;
@@ -42,7 +43,7 @@ use crate::handler::Routes;
 use crate::policy::destination::{Destination, Destinations};
 use crate::policy::guard::Nat64;
 use crate::policy::schedule::Schedule;
-use crate::telemetry::Log;
+use crate::telemetry::{Log, Traces};
 use crate::{access, api, worker};
 use postback_store as store;
 use postback_wire::secret::Secret;
@@ -66,6 +67,8 @@ pub(crate) struct Settings {
     pub(crate) forwards: Vec<Forward>,
     pub(crate) delivery: Delivery,
     pub(crate) log: Log,
+    /// Where the traces go. `None`: no traces are exported.
+    pub(crate) traces: Option<Traces>,
     /// The longest time for which runs may continue after the signal to stop.
     pub(crate) grace: Duration,
     /// The table `[config]` of the settings. The user's program defines the keys of this table.

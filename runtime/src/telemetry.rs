@@ -1,11 +1,12 @@
 //! The log of this process: which events are logged, and in which form, to standard error. Its metrics are in
-//! `telemetry/metrics`.
+//! `telemetry/metrics`, and where its traces go is in `telemetry/traces`.
 //!
 //! Invariant: text from outside cannot break a line of the text form, and cannot send commands to the terminal.
 
 mod json;
 pub(crate) mod metrics;
 mod text;
+mod traces;
 
 use std::io::IsTerminal as _;
 use std::sync::OnceLock;
@@ -18,6 +19,7 @@ use tracing_subscriber::fmt::format::JsonFields;
 
 use self::json::JsonLine;
 use self::text::{TextFields, TextLine};
+pub(crate) use self::traces::{Exporter, Traces};
 use postback_wire::names::target;
 use postback_wire::time::Clock;
 
@@ -39,9 +41,9 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Installs the log for the whole process. If the program has already installed a `tracing` subscriber, changes nothing
-/// and returns `false`.
-pub(crate) fn init(log: &Log) -> bool {
+/// Installs the log for the whole process. With `traces`, spans go to a collector, too; the exporter that is returned then
+/// sends them. If the program has already installed a `tracing` subscriber, changes nothing.
+pub(crate) fn init(log: &Log, traces: Option<(&Traces, &'static str)>) -> Option<Exporter> {
     let terminal = std::io::stderr().is_terminal();
     let json = match log.format {
         Format::Auto => !terminal,
@@ -50,13 +52,53 @@ pub(crate) fn init(log: &Log) -> bool {
     };
     let colour = terminal && anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
     let form = if json { Form::Json } else { Form::Text { colour } };
-    let (subscriber, set_filter) = subscriber(log, form, Clock::system(), std::io::stderr);
-    let is_installed = tracing::subscriber::set_global_default(subscriber).is_ok();
-    if is_installed {
-        // The cell is empty, because only one subscriber can be installed in a process.
-        let _ = SET_FILTER.set(set_filter);
+    let (subscriber, set_filter, exporter) = if let Some(traces) = traces {
+        with_traces(log, form, traces)
+    } else {
+        let (subscriber, set_filter) = subscriber(log, form, Clock::system(), std::io::stderr);
+        (subscriber, set_filter, None)
+    };
+    if tracing::subscriber::set_global_default(subscriber).is_err() {
+        if traces.is_some() {
+            tracing::warn!("no traces are exported, because the program has installed a tracing subscriber of its own");
+        }
+        return None;
     }
-    is_installed
+    // The cell is empty, because only one subscriber can be installed in a process.
+    let _ = SET_FILTER.set(set_filter);
+    exporter
+}
+
+type Subscribed = Box<dyn Subscriber + Send + Sync>;
+
+/// Makes a log beside which spans go to a collector. The filter of the log is for the log alone.
+#[cfg(feature = "otlp")]
+fn with_traces(
+    log: &Log,
+    form: Form,
+    (traces, version): (&Traces, &'static str),
+) -> (Subscribed, SetFilter, Option<Exporter>) {
+    use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+
+    let (own, handle) = tracing_subscriber::reload::Layer::new(filter(&log.level));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match form {
+        Form::Json => lines.fmt_fields(JsonFields::new()).event_format(JsonLine::new()).with_filter(own).boxed(),
+        Form::Text { colour } => {
+            let line = TextLine::new(Clock::system());
+            lines.with_ansi(colour).fmt_fields(TextFields).event_format(line).with_filter(own).boxed()
+        }
+    };
+    let (spans, exporter) = traces::layer(traces, version);
+    let subscriber = tracing_subscriber::registry().with(lines).with(spans);
+    (Box::new(subscriber), Box::new(move |filter| handle.reload(filter).is_ok()), Some(exporter))
+}
+
+/// Makes the log alone. The module `settings` refuses an endpoint for traces without the feature `otlp`.
+#[cfg(not(feature = "otlp"))]
+fn with_traces(log: &Log, form: Form, _: (&Traces, &'static str)) -> (Subscribed, SetFilter, Option<Exporter>) {
+    let (subscriber, set_filter) = subscriber(log, form, Clock::system(), std::io::stderr);
+    (subscriber, set_filter, None)
 }
 
 /// Replaces the filter of a subscriber. Returns whether it was replaced.
@@ -77,7 +119,7 @@ enum Form {
     Json,
 }
 
-fn subscriber<W>(log: &Log, form: Form, clock: Clock, writer: W) -> (Box<dyn Subscriber + Send + Sync>, SetFilter)
+fn subscriber<W>(log: &Log, form: Form, clock: Clock, writer: W) -> (Subscribed, SetFilter)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
@@ -107,10 +149,9 @@ fn filter(directives: &str) -> EnvFilter {
     }
     // The directive that always enables the span of a run. This span contains the request's id. So each line that is
     // logged during a run names the request, even if the other directives enable only targets of the user's program.
-    match format!("{}=error", target::RUN).parse() {
-        Ok(directive) => filter.add_directive(directive),
-        Err(_) => filter,
-    }
+    // The other directive disables the spans for tracing systems. They say about a run what its span says.
+    let own = [format!("{}=error", target::RUN), format!("{}=off", target::TRACE)];
+    own.iter().filter_map(|directive| directive.parse().ok()).fold(filter, EnvFilter::add_directive)
 }
 
 /// Whether a text is a valid value of `RUST_LOG`. In `RUST_LOG`, a single word may be the name of a target, such as

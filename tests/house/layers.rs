@@ -66,7 +66,7 @@ const RUNTIME: House = House {
     folder: "runtime/src",
     name: "postback",
     rows: &[
-        &["background", "panics"],
+        &["background", "panics", "spans"],
         &["policy"],
         &["delivery"],
         &["poster"],

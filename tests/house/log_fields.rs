@@ -13,25 +13,39 @@ const HEAD: &str = "| field | what it holds |";
 /// Macros of the runtime that call a macro of `tracing`, and the number of arguments before the arguments of `tracing`.
 const WRAPPERS: [(&str, usize); 2] = [("attempt_event", 2), ("warn_unless_logged", 1)];
 
+/// The file with the spans for tracing systems, which the log does not show.
+const SPANS: &str = "runtime/src/spans.rs";
+const GUIDE_OF_SPANS: &str = "runtime/docs/guide/traces.md";
+const HEAD_OF_SPANS: &str = "| attribute | what it says |";
+
 #[test]
 fn every_field_of_the_log_is_in_the_operators_guide() {
-    let guide = std::fs::read_to_string(root().join(GUIDE)).unwrap();
-    let documented = fields_in(&guide);
-    assert!(documented.len() > 10, "{GUIDE} has no table that begins with {HEAD:?}");
+    check(GUIDE, HEAD, |file| file != Path::new(SPANS));
+}
+
+#[test]
+fn every_attribute_of_a_span_is_in_the_guide_of_traces() {
+    check(GUIDE_OF_SPANS, HEAD_OF_SPANS, |file| file == Path::new(SPANS));
+}
+
+/// Compares the table of the guide with the fields in the files.
+fn check(guide_file: &str, head: &str, is_meant: impl Fn(&Path) -> bool) {
+    let guide = std::fs::read_to_string(root().join(guide_file)).unwrap();
+    let documented = fields_in(&guide, head);
+    assert!(documented.len() > 10, "{guide_file} has no table that begins with {head:?}");
     let (mut problems, mut used) = (Vec::new(), BTreeSet::new());
-    for file in files_below("runtime", ".rs").into_iter().filter(|file| !is_for_tests(file)) {
+    for file in files_below("runtime", ".rs").into_iter().filter(|file| !is_for_tests(file) && is_meant(file)) {
         let source = std::fs::read_to_string(root().join(&file)).unwrap();
         for (line, field) in fields(&source) {
             if !documented.contains(&field) {
                 let place = format!("{}:{line}", file.display());
-                problems.push(format!("{place}: the field `{field}` is not in the table of {GUIDE}: use one that is"));
+                problems
+                    .push(format!("{place}: the field `{field}` is not in the table of {guide_file}: use one that is"));
             }
             used.insert(field);
         }
     }
-    problems.extend(
-        documented.difference(&used).map(|field| format!("{GUIDE}: no line of the log has the field `{field}`")),
-    );
+    problems.extend(documented.difference(&used).map(|field| format!("{guide_file}: nothing has the field `{field}`")));
     none(&problems);
 }
 
@@ -40,8 +54,8 @@ fn is_for_tests(file: &Path) -> bool {
 }
 
 /// The fields in the first column of the table.
-fn fields_in(guide: &str) -> BTreeSet<String> {
-    let table = guide.lines().skip_while(|line| *line != HEAD).skip(2).take_while(|line| line.starts_with('|'));
+fn fields_in(guide: &str, head: &str) -> BTreeSet<String> {
+    let table = guide.lines().skip_while(|line| *line != head).skip(2).take_while(|line| line.starts_with('|'));
     let cells = table.filter_map(|row| row.split('|').nth(1));
     cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
 }
@@ -142,5 +156,5 @@ fn fields_are_found_in_every_form() {
     assert_eq!(found, ["id", "status", "subject", "request_id", "place", "route", "n", "own"]);
     assert_eq!(fields(source)[0].0, 3);
     let guide = format!("text\n{HEAD}\n|---|---|\n| `a` | `no` |\n| `b`, `c` | x |\n\n| `d` | y |\n");
-    assert_eq!(fields_in(&guide), ["a", "b", "c"].map(str::to_owned).into());
+    assert_eq!(fields_in(&guide, HEAD), ["a", "b", "c"].map(str::to_owned).into());
 }

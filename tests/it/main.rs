@@ -41,5 +41,6 @@ mod slow_bodies;
 mod stalled_readers;
 mod stopping;
 mod support;
+mod traces;
 mod trust;
 mod verified;

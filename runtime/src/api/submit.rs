@@ -8,6 +8,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use tracing::{Instrument as _, Span};
 
 use super::body_memory::{self, Refused};
 use super::brought::{self, Brought};
@@ -23,12 +24,14 @@ use super::streamed_answer::Reader;
 use super::{Api, credentials, events, gate, webhook_check};
 use crate::access::{Caller, Scope};
 use crate::handler::{Route, Run};
-use postback_store::{Bound, Error, NewRequest, OwnerLimits, Submitted, Summary, Watch};
+use crate::spans;
+use postback_store::{Bound, Error, Extras, IdempotencyKey, NewRequest, OwnerLimits, Submitted, Summary, Terms, Watch};
 use postback_wire::id::RequestId;
 use postback_wire::line::Causes;
 use postback_wire::names::{header, metric};
 use postback_wire::report;
 use postback_wire::time::Timestamp;
+use postback_wire::trace::TRACEPARENT;
 
 /// The longest time for which an HTTP call waits until the store has stored the request. After this time, the client
 /// gets an answer that tells the client to retry.
@@ -63,7 +66,7 @@ async fn accept(
         preference.respond_async = true;
     }
     let reader = (preference != Preference::default()).then(|| Reader::of_post(connection, &headers));
-    let (id, watch) = read_and_store(api, (route, caller), headers, body).await?;
+    let (id, watch) = read_and_store(api, (route, caller), headers, body, reader.is_some()).await?;
     let Some(reader) = reader else { return Ok(accepted(&id)) };
     // The request is stored already. So if the state of the request cannot be read, the server must not send an error
     // answer, because the client would conclude that the request was not accepted. A caller that may not read gets no
@@ -79,13 +82,14 @@ async fn accept(
     Ok(response)
 }
 
-/// Reads the body of a request, checks the body, and gives the request to the store. The memory of the body becomes
-/// free when the store has the request. Returns the id of the request, which may be an earlier one, and a watch on it.
+/// Checks the head of a request, and then accepts the request within a span. `waits` says whether the caller also waits
+/// for the outcome; then it is not known yet how it is answered.
 pub(super) async fn read_and_store(
     api: &Api,
     (route, caller): (&Arc<Route>, &Caller),
     mut headers: HeaderMap,
     body: Body,
+    waits: bool,
 ) -> Result<(RequestId, Watch), Problem> {
     // The checks that need only the head of the HTTP request come first. If one of these checks fails, the client need
     // not send the body.
@@ -98,8 +102,56 @@ pub(super) async fn read_and_store(
         payload.check_type(&headers)?;
     }
     let now = api.clock.now();
-    let Brought { id, key, terms, extras } = Brought::of(&headers, &api.of_headers(route, caller, now))?;
-    let owner = caller.owner();
+    let brought = Brought::of(&headers, &api.of_headers(route, caller, now))?;
+    let Brought { id, key, terms, extras } = brought;
+    let (chosen_id, id) = (id.is_some(), id.unwrap_or_else(RequestId::generate));
+    let span = spans::submit(&route.path, &id, extras.as_deref());
+    let extras = continue_trace(&span, &mut headers, extras);
+    let head = Head { id, chosen_id, key, terms, extras, now, announced, headers };
+    let answer = store(api, (route, caller), head, body).instrument(span.clone()).await;
+    match &answer {
+        Ok(_) if waits => {}
+        Ok(_) => spans::answered(&span, StatusCode::OK.as_u16()),
+        Err(problem) => spans::answered(&span, problem.status().as_u16()),
+    }
+    answer
+}
+
+/// If the span is part of a trace, lets the request continue below the span instead of below that of the caller. The
+/// store keeps the trace with the headers of the request.
+fn continue_trace(span: &Span, headers: &mut HeaderMap, extras: Option<Arc<Extras>>) -> Option<Arc<Extras>> {
+    let Some(own) = spans::context(span) else { return extras };
+    let own = own.to_string();
+    if let Ok(value) = HeaderValue::try_from(&own) {
+        headers.insert(TRACEPARENT, value);
+    }
+    let extras = extras.map(Arc::unwrap_or_clone).unwrap_or_default();
+    Some(Arc::new(Extras { traceparent: Some(own.into()), ..extras }))
+}
+
+/// What the head of a request has said.
+struct Head {
+    id: RequestId,
+    /// Whether the caller has chosen the id.
+    chosen_id: bool,
+    key: Option<IdempotencyKey>,
+    terms: Terms,
+    extras: Option<Arc<Extras>>,
+    now: Timestamp,
+    announced: Option<usize>,
+    headers: HeaderMap,
+}
+
+/// Reads the body of a request, checks the body, and gives the request to the store. The memory of the body becomes
+/// free when the store has the request. Returns the id of the request, which may be an earlier one, and a watch on it.
+async fn store(
+    api: &Api,
+    (route, caller): (&Arc<Route>, &Caller),
+    head: Head,
+    body: Body,
+) -> Result<(RequestId, Watch), Problem> {
+    let Head { id, chosen_id, key, terms, extras, now, announced, mut headers } = head;
+    let (limit, owner) = (api.options.max_payload, caller.owner());
     let _in_use = key.map(|key| api.keys.take(key).ok_or_else(in_use)).transpose()?;
     let read = api.bodies.read(body, announced).await;
     let (mut body, share) = read.map_err(|refused| problem(refused, limit))?;
@@ -110,7 +162,6 @@ pub(super) async fn read_and_store(
         headers.insert(CONTENT_LENGTH, body.len().into());
     }
     let correlation = correlation(&headers).map(str::to_owned);
-    let (chosen_id, id) = (id.is_some(), id.unwrap_or_else(RequestId::generate));
     let run = Run::of(id.clone(), Arc::new(headers), body);
     let (Checked { run, asked }, share) = api.checks.check(route, run, share).await?;
     let registration = match asked {

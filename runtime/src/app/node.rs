@@ -1,5 +1,7 @@
 //! One running node: starts its parts in order, and stops them in order.
 
+mod spawn;
+
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,17 +14,13 @@ use tokio::time::Instant;
 
 use super::beat::Beat;
 use super::delivery_options::delivery_options;
-use super::gauges;
 use super::open_files;
 use super::reload::{self, Reloader, Reread};
-use super::route_limits;
 use super::start_log::{log_recovered, warn_of_access};
 use crate::access::{self, Access, NewSecret, Sessions};
 use crate::admin::{self, AdminToken, Gate, Hooks};
 use crate::api::{self, Served, Server};
 use crate::background::Background;
-#[cfg(feature = "cron")]
-use crate::cron;
 use crate::dashboard::{self, MayLogIn};
 use crate::delivery::{self, Control, Delivery};
 use crate::poster::{Flusher, Outbox, Poster, ambient};
@@ -30,10 +28,10 @@ use crate::settings::Settings;
 use crate::telemetry::metrics::{self, Metrics};
 use crate::worker::Worker;
 use postback_store::shutdown::{Shutdown, Vital};
-use postback_store::{self as store, ClaimedRequest, Store, retention, series};
+use postback_store::{self as store, Store, series};
 use postback_wire::id::NodeId;
 use postback_wire::line::Escaped;
-use postback_wire::time::{Clock, Timestamp};
+use postback_wire::time::Clock;
 
 /// The longest time for which a stopping node (the running server) waits for the first attempts to deliver the reports
 /// of the last runs. The attempts that are in flight when the deliveries stop also get at least this time.
@@ -207,51 +205,6 @@ impl Node {
     /// `server.admin_token`, which is not repeated.
     pub(crate) fn link(&self) -> Option<&str> {
         self.link.as_ref().map(NewSecret::reveal)
-    }
-
-    fn spawn_delivery(&self, delivery: Delivery) {
-        let delivery = delivery.run(self.deliveries.clone());
-        let watched = self.vital.watching("delivery", &self.deliveries, delivery);
-        self.deliveries.spawn_on(watched, self.delivery_thread.handle());
-    }
-
-    fn spawn_worker(&self, worker: Worker, lost: Vec<ClaimedRequest>) {
-        let worker = worker.run(lost, self.intake.clone());
-        self.intake.spawn(self.vital.watching("worker", &self.intake, worker));
-    }
-
-    #[cfg(feature = "cron")]
-    fn spawn_schedules(&self, clock: Clock) {
-        let schedules = cron::run(self.store.clone(), clock, self.served.routes.clone(), self.intake.clone());
-        self.intake.spawn(self.vital.watching("schedules", &self.intake, schedules));
-    }
-
-    fn spawn_retention(&self) {
-        let (routes, reloader) = (self.served.routes.clone(), Arc::clone(&self.reloader));
-        let times = move || {
-            let settings = reloader.current();
-            (route_limits::retention(&routes, settings.retention), settings.delivery.schedule.total())
-        };
-        let retention = retention::run(self.store.clone(), times, self.intake.clone());
-        self.intake.spawn(self.vital.watching("retention", &self.intake, retention));
-    }
-
-    fn spawn_last_use(&self) {
-        let (access, store) = (Arc::clone(&self.access), self.store.clone());
-        self.intake.spawn(access.record_last_use(store, self.intake.clone()));
-    }
-
-    fn spawn_upkeep(&self, metrics: Option<Metrics>, started: Timestamp) {
-        if let Some(metrics) = metrics {
-            self.api.spawn(metrics.keep_up(self.api.clone()));
-        }
-        let routes = self.served.routes.paths();
-        let reloader = Arc::clone(&self.reloader);
-        let limits = move || {
-            let settings = reloader.current();
-            (settings.store.max_queued, settings.store.max_queued_bytes)
-        };
-        self.api.spawn(gauges::keep(self.store.clone(), routes, limits, started, self.api.clone()));
     }
 
     fn server(&self, listener: TcpListener, clock: Clock, settings: &Settings, rules: api::Rules) -> Server {

@@ -4,6 +4,7 @@
 //! answer. At most 64 KiB of the answer are read, give or take one chunk, and at most 4 KiB of it are kept.
 
 mod failure;
+mod message;
 
 use std::error::Error as StdError;
 use std::pin::pin;
@@ -11,15 +12,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER, USER_AGENT};
-use http::{Extensions, HeaderName, HeaderValue, Method, Request, Response, Uri};
-use http_body_util::{BodyExt as _, Full};
+use http::header::RETRY_AFTER;
+use http::{Extensions, Response};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use self::failure::Failure;
+pub(super) use self::message::Message;
+use self::message::Outgoing;
 use super::client::{Client, Clients, Error};
 use super::connections::{ConnectionUse, InUse};
 use super::raw_answer::{Head, RawAnswer};
@@ -30,17 +33,12 @@ use crate::policy::destination::DestinationPolicy;
 use crate::policy::guard::{Guard, Refusal};
 use crate::policy::retry_after;
 use postback_store::Attempt;
-use postback_wire::id::{ReportId, RequestId};
+use postback_wire::id::ReportId;
 use postback_wire::names;
 use postback_wire::signature;
 use postback_wire::time::{Clock, Timestamp};
-use postback_wire::trace::{TRACEPARENT, TraceParent};
 use postback_wire::webhook::Webhook;
 
-const ID: HeaderName = HeaderName::from_static(names::header::WEBHOOK_ID);
-const TRACE: HeaderName = HeaderName::from_static(TRACEPARENT);
-const TIMESTAMP: HeaderName = HeaderName::from_static(names::header::WEBHOOK_TIMESTAMP);
-const SIGNATURE: HeaderName = HeaderName::from_static(names::header::WEBHOOK_SIGNATURE);
 /// The largest number of bytes that are read of an answer's body. A shorter body is read to its end, so that its
 /// connection can be used again. The rest of a longer body is never read.
 const MAX_READ: usize = 64 * 1_024;
@@ -100,67 +98,6 @@ impl Received {
     }
 }
 
-/// What an attempt sends.
-pub(super) struct Message<'a> {
-    pub(super) id: ReportId,
-    /// The id that the report is about. It gives the trace of a report whose caller has begun no trace.
-    pub(super) subject: &'a str,
-    pub(super) body: Bytes,
-}
-
-impl Message<'_> {
-    /// Returns the start of the report's trace. All attempts of a report, and all reports of a request, share a trace.
-    fn trace(&self) -> TraceParent {
-        TraceParent::fresh(RequestId::as_trace(self.subject), self.id.as_span())
-    }
-}
-
-/// The HTTP request of one attempt.
-struct Outgoing<'a> {
-    id: ReportId,
-    trace: TraceParent,
-    webhook: &'a Webhook,
-    timestamp: i64,
-    signature: Option<String>,
-    body: Bytes,
-}
-
-impl Outgoing<'_> {
-    fn request(&self) -> Result<Request<Full<Bytes>>, http::uri::InvalidUri> {
-        let mut request = Request::new(Full::new(self.body.clone()));
-        *request.method_mut() = Method::POST;
-        // The URI is made from the parsed URL, so that the request goes to exactly the URL that was checked.
-        *request.uri_mut() = Uri::try_from(self.webhook.url().as_str())?;
-        *request.headers_mut() = self.headers();
-        Ok(request)
-    }
-
-    /// All headers of the request. The delivery's own headers are inserted last, so that no stored header can replace
-    /// them.
-    fn headers(&self) -> HeaderMap {
-        let stored = &self.webhook.own().headers;
-        // The capacity is enough for the seven headers below and for two headers that the HTTP client adds.
-        let mut headers = HeaderMap::with_capacity(stored.len() + 9);
-        headers.extend(stored.clone());
-        if !headers.contains_key(TRACEPARENT) {
-            headers.extend(HeaderValue::try_from(self.trace.to_string()).ok().map(|trace| (TRACE, trace)));
-        }
-        let (id, timestamp) = (self.id.to_string(), self.timestamp.to_string());
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(names::USER_AGENT));
-        let signature = self.signature.as_deref();
-        for (name, value) in [(ID, Some(&*id)), (TIMESTAMP, Some(&*timestamp)), (SIGNATURE, signature)] {
-            // Invariant: the conversion to a header value does not fail, because a UUID, a number and base64 text are
-            // valid header values.
-            if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
-                headers.insert(name, value);
-            }
-        }
-        headers
-    }
-}
-
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
@@ -192,7 +129,7 @@ impl Sender {
         policy: &DestinationPolicy<'_>,
     ) -> AttemptResult {
         let timeout = Duration::from_micros(self.timeout.load(Ordering::Relaxed));
-        let trace = message.trace();
+        let (trace, span) = (message.trace(), message.span);
         let Message { id, body, .. } = message;
         let (started, begun) = (self.clock.now(), Instant::now());
         if let Err(refusal) = self.check(webhook, policy) {
@@ -200,7 +137,7 @@ impl Sender {
         }
         let timestamp = started.unix_seconds();
         let signature = self.sign(id, policy, timestamp, &body).await;
-        let outgoing = Outgoing { id, trace, webhook, timestamp, signature, body };
+        let outgoing = Outgoing { id, trace, span, webhook, timestamp, signature, body };
         let client = self.clients.of(policy.reach, webhook.url());
         let mut received = Received::default();
         let exchange = exchange_or_repeat(client, &outgoing, &self.clock, &mut received);
@@ -287,6 +224,16 @@ impl Sender {
 }
 
 impl AttemptResult {
+    /// Returns a word for what went wrong, if there was no answer.
+    pub(super) fn trouble(&self) -> Option<&'static str> {
+        match self.end {
+            AttemptEnd::Answered(_) => None,
+            AttemptEnd::Failed => Some("failed"),
+            AttemptEnd::Refused | AttemptEnd::ForbiddenAddress => Some("refused"),
+            AttemptEnd::NotMade => Some("not_made"),
+        }
+    }
+
     /// Returns the result for a report that the delivery must not send. `reason` says why. Nothing was sent.
     pub(super) fn refused(started: Timestamp, reason: &(dyn StdError + 'static)) -> Self {
         Self::ended(started, AttemptEnd::Refused, Some(log::with_sources(reason)))

@@ -8,6 +8,7 @@ use std::time::Duration;
 use metrics::counter;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::Options;
 use super::attempt::{AttemptResult, Message, Sender};
@@ -23,6 +24,7 @@ use crate::policy::after_attempt::{AttemptEnd, judge};
 use crate::policy::breaker::Health;
 use crate::policy::destination::Destinations;
 use crate::policy::schedule::Schedule;
+use crate::spans::{self, OfReport};
 use postback_store::Next;
 use postback_store::shutdown::Shutdown;
 use postback_store::{self as store, Attempt, ClaimedReport, ReportClaim, Settled, Store};
@@ -169,8 +171,13 @@ impl Deliverer {
         match report.to.webhook() {
             Ok(webhook) => {
                 let policy = destinations.policy_for(webhook);
-                let message = Message { id: report.webhook_id, subject: &report.subject, body: report.body.clone() };
-                self.sender.send(message, webhook, &policy).await
+                let (id, subject) = (report.webhook_id, &report.subject);
+                let of = OfReport { webhook_id: id, subject, route: report.route(), attempt: report.attempt };
+                let span = spans::attempt(&of, webhook);
+                let message = Message { id, subject, body: report.body.clone(), span: spans::context(&span) };
+                let result = self.sender.send(message, webhook, &policy).instrument(span.clone()).await;
+                spans::attempted(&span, result.attempt.status, result.trouble());
+                result
             }
             Err(error) => AttemptResult::refused(self.clock.now(), error),
         }

@@ -32,7 +32,7 @@ impl Trial {
         webhook: &Webhook,
         policy: &DestinationPolicy<'_>,
     ) -> (Attempt, bool) {
-        let result = self.sender.send(Message { id, subject, body }, webhook, policy).await;
+        let result = self.sender.send(Message { id, subject, body, span: None }, webhook, policy).await;
         let is_taken = matches!(result.end, AttemptEnd::Answered(answer) if answer.is_success());
         (result.attempt, is_taken)
     }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
 use super::sink::refused_or_new;
+use crate::spans;
 use postback_store::{Extras, NewReport, Registration};
 use postback_wire::id::{ReportId, RequestId};
 use postback_wire::names::metric;
@@ -108,7 +109,7 @@ fn reports(
         return Vec::new();
     }
     let body: Bytes = outcome.to_report_with(id.as_str(), extras.and_then(|extras| extras.metadata.as_deref()));
-    let trace = extras.and_then(Trace::of);
+    let trace = Trace::of(extras);
     let report = |target| {
         let mut report = refused_or_new(id.as_str(), target, body.clone(), outcome.finished);
         if let (Some(trace), Target::Webhook(webhook)) = (&trace, &mut report.to) {
@@ -119,17 +120,22 @@ fn reports(
     targets.into_iter().map(report).collect()
 }
 
-/// The trace that the caller of a request has begun. Reports of requests without a trace get one when they are sent.
+/// The trace that a request belongs to. Reports of requests without a trace get one when they are sent.
 struct Trace {
     parent: TraceParent,
+    /// Whether `parent` is the span of the run. Then the spans of the deliveries are below it. Otherwise `parent` is what
+    /// the caller has sent, and no span of this program is exported.
+    is_run: bool,
     state: Option<HeaderValue>,
 }
 
 impl Trace {
-    fn of(extras: &Extras) -> Option<Self> {
-        let parent = TraceParent::parse(extras.traceparent.as_deref()?)?;
-        let state = extras.tracestate.as_deref().and_then(|state| HeaderValue::try_from(state).ok());
-        Some(Self { parent, state })
+    fn of(extras: Option<&Extras>) -> Option<Self> {
+        let run = spans::current();
+        let sent = || TraceParent::parse(extras?.traceparent.as_deref()?);
+        let parent = run.or_else(sent)?;
+        let state = extras.and_then(|extras| HeaderValue::try_from(extras.tracestate.as_deref()?).ok());
+        Some(Self { parent, is_run: run.is_some(), state })
     }
 
     /// Adds the headers of the trace to a webhook, unless its user has set them.
@@ -138,7 +144,8 @@ impl Trace {
         if own.headers.contains_key(TRACEPARENT) {
             return;
         }
-        let parent = self.parent.child(report.as_span()).to_string();
+        let parent = if self.is_run { self.parent } else { self.parent.child(report.as_span()) };
+        let parent = parent.to_string();
         own.headers
             .extend(HeaderValue::try_from(parent).ok().map(|parent| (HeaderName::from_static(TRACEPARENT), parent)));
         own.headers.extend(self.state.clone().map(|state| (HeaderName::from_static(TRACESTATE), state)));

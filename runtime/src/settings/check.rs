@@ -17,7 +17,7 @@ use super::section::Section;
 use super::set_by::SetBy;
 use super::sources::Gathered;
 use super::tree::{Node, Table, Value};
-use super::{Delivery, Endpoint, Settings, forwards, routes};
+use super::{Delivery, Endpoint, Settings, forwards, routes, telemetry_keys};
 use crate::admin::AdminToken;
 use crate::handler::allowed::{CONCURRENCY, PAUSE, QUEUED, QUEUED_BYTES, RETENTION, RUN_TIMEOUT, RUNS};
 use crate::policy::guard::Nat64;
@@ -25,6 +25,9 @@ use crate::policy::schedule::Schedule;
 use crate::telemetry::{self, Format, Log};
 use crate::{access, api, worker};
 use postback_store::{self as store, Location};
+
+/// Whether this build can export traces. Tests of settings need no exporter.
+const CAN_EXPORT: bool = cfg!(any(feature = "otlp", test));
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -78,6 +81,9 @@ pub(super) fn check(
     let routes = routes::routes(tables.remove("route"), &mut errors);
     let delivery = delivery(section("delivery", &mut tables, &mut errors));
     let log = log(section("log", &mut tables, &mut errors), gathered.rust_log);
+    let of_traces = (gathered.program.as_str(), delivery.ca_file.clone());
+    let section_of_traces = section("telemetry", &mut tables, &mut errors);
+    let traces = telemetry_keys::traces(section_of_traces, &gathered.env, of_traces, CAN_EXPORT);
     let grace = grace(section("shutdown", &mut tables, &mut errors));
     let config = ConfigTable::new(tables.remove("config")).map_err(|error| errors.push(error)).ok();
     let rest = Node { set_by: SetBy::Program, value: Value::Table(tables) };
@@ -100,6 +106,7 @@ pub(super) fn check(
         forwards,
         delivery,
         log,
+        traces,
         grace,
         config,
         file,

@@ -72,5 +72,10 @@ pub(crate) const KEYS: &[&str] = &[
     "delivery.endpoint.concurrency",
     "log.level",
     "log.format",
+    "telemetry.otlp_endpoint",
+    "telemetry.otlp_headers",
+    "telemetry.otlp_headers_file",
+    "telemetry.service_name",
+    "telemetry.sample",
     "shutdown.grace",
 ];

@@ -58,6 +58,12 @@ pub(super) fn signed<T: TryFrom<i64>>(node: Node, range: &RangeInclusive<i64>) -
         .ok_or_else(|| expected(format!("a whole number from {} to {}", range.start(), range.end())))
 }
 
+/// Reads a share of a whole.
+pub(super) fn share(node: Node) -> Result<f64, Mismatch> {
+    let number = typed::<f64>(node).filter(|number| (0.0..=1.0).contains(number));
+    number.ok_or_else(|| expected("a number from 0 to 1, such as 0.1"))
+}
+
 pub(super) fn boolean(node: Node) -> Result<bool, Mismatch> {
     typed(node).ok_or_else(|| expected("true or false"))
 }

@@ -20,8 +20,21 @@ impl Settings {
     /// only the user's program knows which of them are secret.
     pub(crate) fn shown(&self) -> BTreeMap<String, Value> {
         let Self {
-            server, access, admin_token, store, retention, worker, routes, forwards, delivery, log, grace, ..
+            server,
+            access,
+            admin_token,
+            store,
+            retention,
+            worker,
+            routes,
+            forwards,
+            delivery,
+            log,
+            traces,
+            grace,
+            ..
         } = self;
+        let traces = traces.as_ref();
         let list = |items: &[String]| json!(items);
         let texts = |items: &mut dyn Iterator<Item = String>| list(&items.collect::<Vec<_>>());
         let schedule = delivery.schedule.steps().iter().map(|pause| duration(*pause));
@@ -64,6 +77,14 @@ impl Settings {
             ("delivery.endpoint", Value::Array(delivery.endpoints.iter().map(endpoint).collect())),
             ("log.level", json!(log.level)),
             ("log.format", json!(format(log.format))),
+            ("telemetry.otlp_endpoint", json!(traces.map(|traces| Shown(&traces.endpoint).to_string()))),
+            ("telemetry.otlp_headers", masked(traces.map_or(0, |traces| traces.headers.len()))),
+            (
+                "telemetry.otlp_headers_file",
+                json!(traces.and_then(|traces| traces.headers_file.as_ref()).map(|file| file.display().to_string())),
+            ),
+            ("telemetry.service_name", json!(traces.map(|traces| &traces.service_name))),
+            ("telemetry.sample", json!(traces.map(|traces| traces.sample))),
             ("shutdown.grace", json!(duration(*grace))),
         ];
         keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
@@ -71,7 +92,7 @@ impl Settings {
 }
 
 /// The keys whose values are used only when the server starts.
-const AT_START: [&str; 15] = [
+const AT_START: [&str; 20] = [
     "forward",
     "server.listen",
     "server.max_payload",
@@ -86,6 +107,11 @@ const AT_START: [&str; 15] = [
     "delivery.nat64_prefixes",
     "delivery.ca_file",
     "log.format",
+    "telemetry.otlp_endpoint",
+    "telemetry.otlp_headers",
+    "telemetry.otlp_headers_file",
+    "telemetry.service_name",
+    "telemetry.sample",
     "shutdown.grace",
 ];
 
@@ -111,6 +137,10 @@ impl Settings {
             ("forward", self.forwards != new.forwards),
             ("delivery.secrets", self.delivery.secrets != new.delivery.secrets),
             ("delivery.endpoint", self.delivery.endpoints != new.delivery.endpoints),
+            (
+                "telemetry.otlp_headers",
+                self.traces.as_ref().map(|traces| &traces.headers) != new.traces.as_ref().map(|traces| &traces.headers),
+            ),
             ("config", !self.config.has_values_of(&new.config)),
         ];
         for (key, _) in masked.iter().filter(|(_, differs)| *differs) {
@@ -144,6 +174,7 @@ impl Settings {
             worker: worker::Options { threads: old.worker.threads, ..new.worker },
             delivery,
             log: Log { format: old.log.format, ..new.log.clone() },
+            traces: old.traces,
             grace: old.grace,
             config: old.config,
             forwards: old.forwards,

@@ -162,6 +162,6 @@ fn a_misspelt_level_is_no_level() {
 #[test]
 fn starting_twice_harms_nobody() {
     let log = Log { level: "off".into(), format: Format::Text };
-    init(&log);
-    assert!(!init(&log));
+    init(&log, None);
+    assert!(init(&log, None).is_none());
 }

@@ -15,6 +15,7 @@ use super::{Context, checkpoint, handler_task, progress, run_span, settle};
 use crate::handler::{AfterError, Attempt, Cancellation, Route, RunInfo, Telling};
 use crate::panics::contain;
 use crate::poster::Registered;
+use crate::spans;
 use postback_store::{ClaimedRequest, warn_unless_logged};
 use postback_wire::line::Causes;
 use postback_wire::names::metric;
@@ -33,7 +34,9 @@ pub(super) async fn run(context: Arc<Context>, row: ClaimedRequest, slot: Slot) 
             settle_panicked(&context, &row, &sink, &message).await;
         }
     };
-    run.instrument(span).await;
+    // The second span is for tracing systems. The log shows the first one only.
+    let process = span.in_scope(|| spans::run(&row));
+    run.instrument(process).instrument(span).await;
 }
 
 /// Makes the sink that receives the outcomes of annotated function calls during this run.
@@ -90,6 +93,7 @@ async fn run_within(context: &Arc<Context>, row: &ClaimedRequest, sink: &Arc<Run
     };
     let after = after_run::after_error(&end);
     let outcome = after_run::outcome(end, outcome, context.outbox.clock().now());
+    spans::ended(outcome.status.as_str(), outcome.reason.as_str());
     let again = run_again(context, row, &cancelled, (outcome, after), registered.as_ref(), took);
     let Some(outcome) = again.await else { return };
     let registered = registered.or_else(|| row.registration.as_deref().cloned().map(Registered::from));
@@ -141,7 +145,9 @@ async fn info(context: &Context, route: &Route, row: &ClaimedRequest, telling: O
 /// Records the metric of how long a request waited for its first run.
 fn record_waiting_time(context: &Context, row: &ClaimedRequest) {
     if row.failures + row.crashes == 0 {
-        let waited = context.outbox.clock().now().since(row.created);
+        let now = context.outbox.clock().now();
+        let waited = now.since(row.created);
+        spans::queued(row, now);
         metrics::histogram!(metric::WAIT_SECONDS, "route" => row.route.clone()).record(waited.as_secs_f64());
     }
 }

@@ -42,6 +42,8 @@ pub mod header {
 pub mod target {
     /// The log target of the span that surrounds a run. No log event has this target.
     pub const RUN: &str = "postback::run";
+    /// The target of the spans for tracing systems. The log does not show them, because [`RUN`] says the same.
+    pub const TRACE: &str = "postback::trace";
     /// The log target of all panics.
     pub const PANIC: &str = "postback::panic";
 }

@@ -28,6 +28,16 @@ impl TraceParent {
         Self { trace, span, flags: SAMPLED }
     }
 
+    /// Makes the value for a span of a trace. Returns `None` if the specification calls the ids invalid.
+    pub fn new(trace: [u8; 16], span: [u8; 8], flags: u8) -> Option<Self> {
+        (trace != [0; 16] && span != [0; 8]).then_some(Self { trace, span, flags: flags & 3 })
+    }
+
+    /// Returns the ids of the trace and of the span, and the flags.
+    pub fn parts(self) -> ([u8; 16], [u8; 8], u8) {
+        (self.trace, self.span, self.flags)
+    }
+
     /// Parses a header value. Returns `None` if the specification calls the value invalid: the trace then starts anew. A
     /// value of a later version is read as far as version 00 defines it.
     pub fn parse(text: &str) -> Option<Self> {
@@ -38,8 +48,10 @@ impl TraceParent {
         let [version] = bytes(version)?;
         let fits = if version == 0 { rest.is_empty() } else { rest.is_empty() || rest.starts_with('-') };
         let (trace, span, [flags]) = (bytes(trace)?, bytes(span)?, bytes(flags)?);
-        let is_valid = version != 0xff && fits && trace != [0; 16] && span != [0; 8];
-        is_valid.then_some(Self { trace, span, flags: flags & 3 })
+        if version == 0xff || !fits {
+            return None;
+        }
+        Self::new(trace, span, flags)
     }
 
     /// Returns the same trace, continued by another span.

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
+use http::HeaderValue;
+
 use super::*;
 use crate::delivery::Lookup;
 use crate::delivery::receiver::{CA_FILE, OK, Receiver};
@@ -65,7 +67,7 @@ pub(super) async fn send_with(sender: &Sender, url: &str, reach: Reach) -> Attem
 const SUBJECT: &str = "0199b0e4-7a5d-7cc1-9b5e-0123456789ab";
 
 fn message(id: ReportId, body: Bytes) -> Message<'static> {
-    Message { id, subject: SUBJECT, body }
+    Message { id, subject: SUBJECT, body, span: None }
 }
 
 /// Returns the `AttemptEnd` for an answer that has this status, and no `Retry-After` and no directive.

@@ -32,7 +32,8 @@ fn the_documented_defaults_are_the_built_in_ones() {
     let uncommented: Vec<&str> =
         DEFAULT.lines().map(|line| line.strip_prefix("# ").filter(|line| is_key(line)).unwrap_or(line)).collect();
     let uncommented = uncommented.join("\n");
-    loaded(&uncommented.replace("/run/secrets/nightly-token", TOKEN_FILE), &[TOKEN], &[]);
+    let with_files = uncommented.replace("/run/secrets/nightly-token", TOKEN_FILE);
+    loaded(&with_files.replace("/run/secrets/otlp-headers", "src/settings/tests/headers.txt"), &[TOKEN], &[]);
     assert_eq!(keys_of(&uncommented), KEYS.iter().map(|key| (*key).to_owned()).collect());
 }
 
@@ -87,6 +88,9 @@ fn the_reference_sets_every_key_to_something_else() {
     assert!(forward.webhook.is_some() && forward.ready.is_some() && forward.ca_file.is_some());
     assert_ne!(set.log, default.log);
     assert_ne!(set.log.format, default.log.format);
+    let traces = set.traces.as_ref().unwrap();
+    assert_eq!((traces.service_name.as_str(), traces.sample, traces.headers.len()), ("my-app", 0.25, 3));
+    assert!(default.traces.is_none());
     assert_ne!(set.grace, default.grace);
     assert_eq!(set.config.webhook_url(), Some("https://example.com/hooks"));
     let path = "/var/lib/app/requests.db".into();
@@ -166,6 +170,11 @@ fn every_key_can_be_set_by_a_variable() {
         ),
         ("POSTBACK_LOG__LEVEL", "warn,my_app=debug"),
         ("POSTBACK_LOG__FORMAT", "json"),
+        ("POSTBACK_TELEMETRY__OTLP_ENDPOINT", "https://traces.example.com/otlp"),
+        ("POSTBACK_TELEMETRY__OTLP_HEADERS", "api-key=k3y%20of%20mine,x-team=blue"),
+        ("POSTBACK_TELEMETRY__OTLP_HEADERS_FILE", "src/settings/tests/headers.txt"),
+        ("POSTBACK_TELEMETRY__SERVICE_NAME", "my-app"),
+        ("POSTBACK_TELEMETRY__SAMPLE", "0.25"),
         ("POSTBACK_SHUTDOWN__GRACE", "5s"),
     ];
     assert_eq!(shown(loaded("", &env, &[])), shown(loaded(REFERENCE, &[TOKEN], &[])));
@@ -325,7 +334,7 @@ fn the_effective_settings_show_every_key_and_no_secret() {
         assert!(shown.contains_key(*key), "{key} is not shown");
     }
     let text = serde_json::to_string(&shown).unwrap();
-    for secret in [SECRET, "an-admin-token", TOKEN.1, HASH] {
+    for secret in [SECRET, "an-admin-token", TOKEN.1, HASH, "k3y", "nothing"] {
         assert!(!text.contains(secret), "{text}");
     }
     assert_eq!(

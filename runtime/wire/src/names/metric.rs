@@ -183,6 +183,9 @@ metrics! {
     NODES = "postback_nodes", Gauge, Count, [];
     /// Nodes that have ended, and whose requests and reports this node has taken over.
     NODE_TAKEOVERS = "postback_node_takeovers_total", Counter, Count, [];
+    /// Spans that the collector of traces did not get: the queue was full, the collector was down for long, or it refused
+    /// them. The feature `otlp` counts them.
+    SPANS_LOST = "postback_spans_lost_total", Counter, Count, ["reason"];
     /// The number of operations in one commit of the store.
     COMMIT_OPERATIONS = "postback_store_commit_operations", Histogram(OPERATIONS), Count, [];
     /// The size of the entries in the database's write-ahead log that are not yet copied into the database, or that a
