@@ -16,7 +16,7 @@ pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Answer<Page<Schedul
         let shown = route.shown_schedule(now, ticks.get(&route.path).copied())?;
         let ShownSchedule { line, zone, missed, next, last } = shown;
         let (time_zone, missed) = (zone.to_owned(), missed.to_owned());
-        Some(Schedule { route: route.path.clone(), schedule: line, time_zone, missed, last, next })
+        Some(Schedule { route: route.path.clone(), cron: line, time_zone, missed, last, next })
     };
     Ok(Json(Page { items: admin.routes.iter().filter_map(one).collect(), next: None }))
 }

@@ -47,11 +47,11 @@ fn shown(schedules: &[Schedule]) -> String {
         return "the program has no schedules\n".to_owned();
     }
     let mut table = Table::default();
-    for Schedule { route, schedule, time_zone, missed, last, next } in schedules {
+    for Schedule { route, cron, time_zone, missed, last, next } in schedules {
         let last = last.as_deref().map_or_else(|| "never due".to_owned(), |last| format!("last {last}"));
         let next = next.first().map_or_else(|| "no next time".to_owned(), |next| format!("next {next}"));
         let missed = format!("missed: {missed}");
-        let cells = [route.as_str(), schedule, time_zone, &next, &last, &missed];
+        let cells = [route.as_str(), cron, time_zone, &next, &last, &missed];
         table.row(cells.into_iter().map(|cell| Escaped(cell).to_string()).collect());
     }
     table.text()

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 pub(crate) struct Schedule {
     pub(crate) route: String,
     /// The schedule in cron form.
-    pub(crate) schedule: String,
+    pub(crate) cron: String,
     /// The name of the time zone of the schedule.
     pub(crate) time_zone: String,
     /// What follows if the schedule was due while no server ran: `skip`, `once` or `all`.
