@@ -39,6 +39,7 @@ const FILES: &[File] = &[
     File { path: "views/dead.js", content: include_str!("dashboard/views/dead.js") },
     File { path: "views/origins.js", content: include_str!("dashboard/views/origins.js") },
     File { path: "views/try.js", content: include_str!("dashboard/views/try.js") },
+    File { path: "views/schedules.js", content: include_str!("dashboard/views/schedules.js") },
     File { path: "views/nodes.js", content: include_str!("dashboard/views/nodes.js") },
     File { path: "views/tokens.js", content: include_str!("dashboard/views/tokens.js") },
     File { path: "views/settings.js", content: include_str!("dashboard/views/settings.js") },

@@ -1,5 +1,8 @@
 //! A test kit for programs that report. It catches reports instead of sending them.
 
+#[cfg(feature = "server")]
+mod app;
+
 use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,6 +13,8 @@ use serde_json::Value;
 use tokio::sync::watch;
 use url::Url;
 
+#[cfg(feature = "server")]
+pub use self::app::{Finished, TestApp, TestError};
 use crate::poster::ambient::{self, Call, OnThread, Role, Sink};
 use crate::poster::{Loss, lost};
 use postback_wire::line::{Causes, Escaped};

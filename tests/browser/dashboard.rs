@@ -25,10 +25,14 @@ pub struct Server {
 }
 
 pub fn start(settings: &str) -> Server {
+    start_program(env!("CARGO_BIN_EXE_workload"), settings)
+}
+
+pub fn start_program(program: &str, settings: &str) -> Server {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("postback.toml"), settings).unwrap();
     let arguments = ["serve", "--listen", "127.0.0.1:0"];
-    let mut process = Process::start(env!("CARGO_BIN_EXE_workload"), folder.path(), &arguments, &[]);
+    let mut process = Process::start(program, folder.path(), &arguments, &[]);
     process.ready();
     Server { process, folder }
 }

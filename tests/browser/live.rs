@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::Test;
 use crate::browser::{Browser, PHONE};
-use crate::dashboard::{link, start, submit, submit_to};
+use crate::dashboard::{link, start, start_program, submit, submit_to};
 use crate::elements::key;
 
 pub const TESTS: &[(&str, Test)] = &[
@@ -14,6 +14,7 @@ pub const TESTS: &[(&str, Test)] = &[
     ("a_page_that_was_hidden_or_cut_off_misses_nothing", a_page_that_was_hidden_or_cut_off_misses_nothing),
     ("keys_go_everywhere", keys_go_everywhere),
     ("the_nodes_are_shown", the_nodes_are_shown),
+    ("schedules_are_shown", schedules_are_shown),
 ];
 
 const LIVE: &str = "document.getElementById('live').innerText === 'live'";
@@ -143,6 +144,23 @@ fn keys_go_everywhere(browser: &mut Browser) {
     // The search for an id that is not found is a refused call, which the browser logs.
     browser.console();
     browser.open("about:blank");
+}
+
+fn schedules_are_shown(browser: &mut Browser) {
+    let server = start_program(env!("CARGO_BIN_EXE_schedule"), "config.webhook_url = \"http://127.0.0.1:1/\"\n");
+    browser.open(&link(&server));
+    browser.click_text("Schedules");
+    rows(browser, 1, "/cron/measure\t*/10 * * * * *\tUTC\t");
+    rows(browser, 1, "/cron/clean_up\t30 2 * * *\tEurope/Berlin\tnot yet\t");
+    browser.is_accessible();
+    browser.resize(PHONE);
+    assert!(browser.fits());
+    browser.leaves_without_errors();
+    // A program without schedules says so.
+    let server = start("");
+    browser.open(&link(&server));
+    browser.click_text("Schedules");
+    browser.wait_for_text("The program has no schedules.");
 }
 
 fn the_nodes_are_shown(browser: &mut Browser) {

@@ -125,6 +125,30 @@ async fn library_reports_behind_its_answers_and_flushes_on_exit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn batch_gives_each_text_its_own_outcome() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start();
+    let variables = [("POSTBACK_CONFIG__WEBHOOK_URL", receiver.url("/"))];
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut process = Process::start(example("batch"), folder.path(), &["--listen", "127.0.0.1:0"], &variables);
+    let url = process.ready();
+    let post = async |text: String| {
+        let answer = client().post(format!("{url}/embed")).json(&text).send().await.unwrap();
+        let answer: Value = answer.json().await.unwrap();
+        answer["id"].as_str().unwrap().to_owned()
+    };
+    let ids = futures_util::future::join_all((0..32).map(|n| post(format!("text {n}")))).await;
+    let reports: Vec<Value> = ids.iter().map(|id| receiver.wait_for(id).json()).collect();
+    assert!(reports.iter().all(|report| report["status"] == "completed"), "{reports:?}");
+    let sizes = reports.iter().map(|report| report["result"]["batch"].as_u64().unwrap());
+    assert!(sizes.max().unwrap() <= 16, "{reports:?}");
+
+    let empty = post(String::new()).await;
+    assert_eq!(receiver.wait_for(&empty).json(), json!({"id": empty, "status": "failed"}));
+    process.wait_for("the text is empty");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn schedule_runs_each_tick_once_and_lists_its_schedules() {
     let folder = tempfile::tempdir().unwrap();
     let receiver = Receiver::start();

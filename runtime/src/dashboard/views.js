@@ -6,7 +6,8 @@ import { dead } from "./views/dead.js";
 import { origins } from "./views/origins.js";
 import { tryIt } from "./views/try.js";
 import { nodes } from "./views/nodes.js";
+import { schedules } from "./views/schedules.js";
 import { tokens } from "./views/tokens.js";
 import { settings } from "./views/settings.js";
 
-export const views = [overview, requests, deliveries, dead, origins, tryIt, tokens, nodes, settings];
+export const views = [overview, requests, deliveries, dead, origins, tryIt, schedules, tokens, nodes, settings];
