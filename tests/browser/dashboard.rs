@@ -70,6 +70,12 @@ fn an_operator_opens_the_dashboard_by_the_link(browser: &mut Browser) {
     browser.open("about:blank");
     browser.open(&link);
     browser.wait_for_text("delivered since the start");
+    let weight = browser.run(
+        "return performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation'))
+            .filter(one => !one.name.includes('/api/')).reduce((sum, one) => sum + one.encodedBodySize + 300, 0)",
+    );
+    println!("the dashboard weighs {weight} bytes");
+    assert!(weight.as_u64().unwrap() < 200 << 10, "{weight} bytes");
     assert_eq!(browser.run("return location.hash"), "", "the token does not stay in the address");
     assert_eq!(browser.run("return document.cookie"), "", "no script reads the session");
     let id = submit(browser, HOSTILE);

@@ -9,6 +9,7 @@ use crate::elements::key;
 
 pub const TESTS: &[(&str, Test)] = &[
     ("a_route_is_tried_by_its_form_and_followed_to_its_end", a_route_is_tried_by_its_form_and_followed_to_its_end),
+    ("a_form_follows_its_schema_and_is_bounded", a_form_follows_its_schema_and_is_bounded),
     ("a_payload_without_a_form_is_written_as_text", a_payload_without_a_form_is_written_as_text),
 ];
 
@@ -94,4 +95,59 @@ fn a_payload_without_a_form_is_written_as_text(browser: &mut Browser) {
     browser.wait_for_text("run 1 goes wrong");
     browser.console();
     browser.open("about:blank");
+}
+
+fn a_form_follows_its_schema_and_is_bounded(browser: &mut Browser) {
+    let server = start("");
+    browser.open(&link(&server));
+    browser.wait_for_text("delivered since the start");
+    let tree = json!({"type": "object", "required": ["left"], "properties": {
+        "left": {"$ref": "#/components/schemas/Tree"}, "right": {"anyOf": [{"$ref": "#/components/schemas/Tree"}, {"type": "null"}]}}});
+    let many: serde_json::Map<_, _> = (0..500)
+        .map(|n| (format!("m{n}"), json!({"type": "object", "properties": {"x": {"type": "string"}}})))
+        .collect();
+    let schemas = json!({
+        "Tree": tree,
+        "Loop": {"$ref": "#/components/schemas/Loop"},
+        "Many": {"type": "object", "properties": many},
+        "Size": {"oneOf": [{"const": "small", "description": "a small one"}, {"enum": ["large", "huge"]}]},
+        "All": {"type": "object", "required": ["name", "count", "price", "on", "size", "maybe", "inner", "list"], "properties": {
+            "name": {"type": "string"}, "count": {"type": "integer", "format": "uint64"}, "price": {"type": "number"},
+            "on": {"type": "boolean"}, "size": {"$ref": "#/components/schemas/Size"}, "maybe": {"type": ["string", "null"]},
+            "inner": {"type": "object", "required": ["at"], "properties": {"at": {"type": "string", "format": "date-time"}, "note": {"type": "string"}}},
+            "list": {"type": "array", "items": {"type": "object", "required": ["k"], "properties": {"k": {"type": "integer"}}}},
+            "map": {"type": "object", "additionalProperties": {"type": "integer"}}, "other": {"type": "integer", "default": 7},
+            (HOSTILE): {"type": "string", "description": HOSTILE}, "__proto__x": {"type": "string"}}},
+    });
+    let script = format!(
+        "return import('/_postback/form.js').then(({{formOf}}) => {{
+            const schemas = {schemas}, of = name => formOf({{$ref: '#/components/schemas/' + name}}, schemas);
+            const value = {{name: 'n\"', count: 3, price: 1.5, on: true, size: 'huge', maybe: null, inner: {{at: 'now'}},
+                list: [{{k: 1}}, {{k: 2}}], map: {{a: 1}}}};
+            const all = of('All');
+            all.write(value);
+            document.querySelector('main').replaceChildren(all.element);
+            const first = all.read();
+            const count = [...all.element.querySelectorAll('label')].find(one => one.innerText === 'count');
+            const field = document.getElementById(count.htmlFor);
+            field.value = '18446744073709551615';
+            const large = all.read().includes('\"count\":18446744073709551615,');
+            field.value = '1.5';
+            let refused = '';
+            try {{ all.read(); }} catch (error) {{ refused = error.message; }}
+            const many = of('Many'), tree = of('Tree');
+            return [JSON.parse(first), large, refused, many.element.querySelectorAll('input, textarea').length < 1200,
+                tree.element.querySelectorAll('textarea').length > 0, of('Loop'), formOf({{}}, {{}})];
+        }})"
+    );
+    let found = browser.run(&script);
+    let expected = json!({"name": "n\"", "count": 3, "price": 1.5, "on": true, "size": "huge", "maybe": null,
+        "inner": {"at": "now"}, "list": [{"k": 1}, {"k": 2}], "map": {"a": 1}});
+    assert_eq!(found[0], expected, "{found}");
+    assert_eq!((&found[1], &found[2]), (&json!(true), &json!("count: “1.5” is not a whole number")));
+    assert_eq!((&found[3], &found[4]), (&json!(true), &json!(true)), "deep and wide types end in fields for JSON");
+    assert_eq!((&found[5], &found[6]), (&json!(null), &json!(null)), "what says nothing has no form");
+    browser.is_accessible();
+    assert_eq!(browser.run("return window.ran === undefined && document.images.length === 0"), true);
+    browser.leaves_without_errors();
 }

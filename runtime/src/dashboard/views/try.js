@@ -79,7 +79,7 @@ function headersOf(route) {
     const field = element("input", { id: `header-${at}`, autocomplete: "off", spellcheck: "false", maxlength: 4096,
       inputmode: schema?.type === "integer" ? "numeric" : null });
     return { name, field, shown: element("div", { class: "field" }, element("label", { for: `header-${at}` }, text(name)), field,
-      element("span", { class: "dim hint" }, text(description, 500))) };
+      element("span", { class: "dim hint" }, text(String(description ?? "").replaceAll("`", ""), 500))) };
   });
   const given = () => fields.filter(({ field }) => field.value.trim()).map(({ name, field }) => [name, field.value.trim()]);
   return { element: element("details", { class: "stack" }, element("summary", {}, "Headers: when it runs, priority, metadata"), fields.map(({ shown }) => shown)), given };
