@@ -61,8 +61,9 @@ pub(super) async fn follow(State(admin): State<Arc<Admin>>, uri: Uri) -> Result<
         Some(every) => Source::Collected(Collector::new(admin.store.clone(), every)),
     };
     let listener = Listener { source, stop: admin.stop.clone(), _room: room };
-    // The first event shows the client that it hears every change from now on.
-    let first = stream::iter([Ok(Event::default().event("ready").data("{}"))]);
+    // The first event shows the client that it hears every change from now on, and whether only those of this node.
+    let ready = serde_json::json!({ "shared": admin.store.is_shared() });
+    let first = stream::iter([Ok(Event::default().event("ready").data(ready.to_string()))]);
     let events = stream::unfold(listener, async |mut listener| {
         let next = tokio::select! {
             biased;

@@ -5,6 +5,7 @@ const listeners = new Set();
 const watchers = new Set();
 let feed = null;
 let live = false;
+let shared = false; // whether other nodes change the rows, too, which this feed does not tell
 
 function tell(changes) {
   for (const listener of listeners) listener(changes);
@@ -17,7 +18,7 @@ function become(state) {
 
 // Opens the feed. Each time it opens, whatever changed before is to be read again, so nothing is lost by a break.
 export function start() {
-  feed ??= follow("api/changes?every=1s", { ready: () => tell({ many: true }), changes: tell }, become);
+  feed ??= follow("api/changes?every=1s", { ready: (data) => { shared = data.shared; tell({ many: true }); }, changes: tell }, become);
 }
 
 export function stop() {
@@ -26,7 +27,8 @@ export function stop() {
   become("lost");
 }
 
-export const isLive = () => live;
+// Whether every change is told.
+export const tellsAll = () => live && !shared;
 
 // Calls the function with each set of changes: { requests: [{ id, status }], deliveries: [{ id, status, subject }] }, or
 // { many: true } if they are not known one by one. Returns what ends that.

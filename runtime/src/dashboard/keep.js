@@ -1,12 +1,12 @@
 // Keeps what is shown true: draws it again after a change, and from time to time.
-import { isLive, listen } from "./changes.js";
+import { listen, tellsAll } from "./changes.js";
 
 // The shortest time between two drawings, in milliseconds. However much changes, a person sees no more.
 const SHORTEST = 1000;
 // A slow answer is work for the server. So the page waits this many times as long before it asks again, up to a bound.
 const PATIENCE = 20;
 const LONGEST = 10_000;
-// The feed tells what this server changes. Others may work on the same database.
+// Even if the feed tells everything, the page asks now and then, because some figures change without an event.
 const ALSO = 15;
 
 // Draws now, again after each change for which `watches(changes)` is true, and each `every` seconds: more seldom while
@@ -39,7 +39,7 @@ export async function keep(draw, { every, watches }, ended, failed) {
       await pause(Math.min(Math.max(SHORTEST, PATIENCE * (performance.now() - begun)), LONGEST), false);
     }
     if (!every && !watches) break;
-    if (!ended.aborted && (!stale || document.hidden)) await pause(1000 * (watches && isLive() ? Math.max(ALSO, every ?? 0) : every ?? ALSO), true);
+    if (!ended.aborted && (!stale || document.hidden)) await pause(1000 * (watches && tellsAll() ? Math.max(ALSO, every ?? 0) : every ?? ALSO), true);
   }
   unlisten();
   document.removeEventListener("visibilitychange", seen);

@@ -9,13 +9,6 @@ import { about, one } from "./requests.js";
 // What the page does not send: it belongs to programs.
 const NOT_SHOWN = ["prefer", "x-request-id", "traceparent", "tracestate"];
 
-let known = null; // the document of the routes, which stays the same while the server runs
-
-async function described() {
-  known ??= await call("GET", "api/routes/openapi.json");
-  return known;
-}
-
 // The routes that take a POST, with what the document says about each.
 function routesOf(read) {
   return Object.entries(read.paths).filter(([, path]) => path.post).map(([path, { post }]) => {
@@ -132,7 +125,7 @@ function formFor(route, schemas, ended) {
 }
 
 async function draw(into, path, ended) {
-  const read = await described();
+  const read = await call("GET", "api/routes/openapi.json");
   if (ended.aborted) return;
   const routes = routesOf(read);
   const route = routes.find((one) => one.path === path) ?? routes[0];
