@@ -10,6 +10,7 @@ mod listen;
 mod nodes;
 mod offline_store;
 mod print;
+mod progress;
 mod remote;
 mod requests;
 mod run;
@@ -19,6 +20,7 @@ mod serve;
 mod shell;
 mod table;
 mod tokens;
+mod top;
 mod trigger;
 
 use std::path::PathBuf;
@@ -40,6 +42,7 @@ use self::secret::Secret;
 pub(crate) use self::serve::Ready;
 use self::shell::{Completions, ManPage};
 pub(crate) use self::tokens::Tokens;
+pub(crate) use self::top::Top;
 pub(crate) use self::trigger::Trigger;
 use crate::settings::Sources;
 
@@ -94,6 +97,8 @@ pub(crate) enum Command {
     /// List the schedules of the program; needs a running server
     #[command(subcommand)]
     Cron(Cron),
+    /// Show live what a running server does: rates, queues, routes, origins, failures
+    Top(Top),
     /// List, show and cancel requests, and run failed ones again; changes need a running server
     /// List, show, make and cancel requests, and run failed ones again; changes need a running server
     #[command(subcommand)]
@@ -191,6 +196,7 @@ impl Command {
             Self::Requests(requests) => (requests.common(), None),
             Self::Nodes(nodes) => (nodes.common(), None),
             Self::Cron(cron) => (cron.common(), None),
+            Self::Top(top) => (top.common(), None),
             Self::Run(run) => (&run.common, None),
             Self::Trigger(trigger) => (&trigger.common, None),
             Self::Bench(bench) => (&bench.common, None),

@@ -120,6 +120,7 @@
 //! | `forward` | no | `App::forward` and `[[forward]]`: routes that another HTTP server answers, such as a container |
 //! | `schemars` | no | `App::schema`, which puts the JSON Schemas of payload and result into `/openapi.json` |
 //! | `otlp` | no | the server sends its traces to a collector: `telemetry.otlp_endpoint = "http://…"` |
+//! | `terminal` | no | the command `top` as a live view in the terminal, and progress bars of long commands |
 //! | `testing` | no | `testing::record`, which catches the reports of a test |
 //!
 //! With `default-features = false` you get the attribute, an in-memory poster, and [`verify`](verify()) and [`sign`]

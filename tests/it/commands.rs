@@ -8,6 +8,7 @@ use postback_tests::Receiver;
 use serde_json::{Value, json};
 
 use crate::support::{SECRET, Server};
+use crate::terminal::{Terminal, on_a_terminal, plain};
 
 /// Runs the program in this folder. Its standard output goes to `stdout`.
 fn run_to(folder: &Path, arguments: &[&str], stdout: Stdio) -> Output {
@@ -282,31 +283,18 @@ async fn lists_of_a_stopped_server_are_those_of_the_running_one() {
     }
 }
 
-/// Runs the program on a pseudo-terminal of this width. Returns what it prints.
-fn on_a_terminal(folder: &Path, arguments: &[&str], columns: u16) -> String {
-    use std::io::Read as _;
-
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let name = ptsname(&master, Vec::new()).unwrap();
-    let terminal = std::fs::File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
-    let size = rustix::termios::Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-    rustix::termios::tcsetwinsize(&terminal, size).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_workload"));
-    command.args(arguments).current_dir(folder).env_remove("NO_COLOR").env("TERM", "xterm-256color");
-    command.stdin(Stdio::null()).stdout(terminal).stderr(Stdio::null());
-    let mut child = command.spawn().unwrap();
-    // The program has the only other end now, so that reading ends with the program.
-    drop(command);
-    let (mut printed, mut buffer, mut master) = (Vec::new(), [0; 4096], std::fs::File::from(master));
-    while let Ok(read @ 1..) = master.read(&mut buffer) {
-        printed.extend_from_slice(&buffer[..read]);
+/// Checks that a list fits terminals of several widths, and that it has its ids, which have `of_id` characters, in full.
+fn fits(folder: &Path, list: &[&str], of_id: usize) {
+    let whole = said(folder, list);
+    assert!(!whole.contains(['\u{1b}', '…']), "{whole}");
+    for columns in [200, 80, 60, 44] {
+        let text = plain(on_a_terminal(folder, list, columns));
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), whole.lines().count(), "{text}");
+        assert!(lines.iter().all(|line| line.chars().count() <= usize::from(columns)), "{columns}: {text}");
+        let has_id = |(line, whole): (&&str, &str)| line[..of_id] == whole[..of_id];
+        assert!(lines.iter().zip(whole.lines()).all(has_id), "{columns}: {text}");
     }
-    assert_eq!(child.wait().unwrap().code(), Some(0));
-    String::from_utf8(printed).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -316,26 +304,38 @@ async fn lists_fit_the_terminal_and_have_colours_there_only() {
     server.settled("/echo", &id).await;
     let id = server.submit("/fail", json!({"text": "no"})).await;
     server.settled("/fail", &id).await;
+    let folder = server.folder.path().to_owned();
+    let folder = folder.as_path();
+    for arguments in [
+        &["tokens", "new", "a-rather-long-name-of-a-partner", "--routes", "/echo,/fail,/gated", "--expires", "90d"][..],
+        &[
+            "endpoints",
+            "disable",
+            "http://127.0.0.1:1/a/rather/long/path/of/a/receiver",
+            "--reason",
+            "it is being moved",
+        ],
+    ] {
+        said(folder, arguments);
+    }
+    fits(folder, &["nodes"], 4);
     server.stop();
-    let folder = server.folder.path();
-    for list in [["requests", "list"], ["deliveries", "list"]] {
-        let whole = said(folder, &list);
-        assert!(!whole.contains(['\u{1b}', '…']), "{whole}");
-        for columns in [160, 80, 44] {
-            let text = on_a_terminal(folder, &list, columns);
-            let mut plain = text.clone();
-            while let Some(at) = plain.find('\u{1b}') {
-                let end = plain[at..].find('m').unwrap();
-                plain.replace_range(at..=at + end, "");
-            }
-            let lines: Vec<_> = plain.lines().collect();
-            assert_eq!(lines.len(), whole.lines().count(), "{text}");
-            assert!(lines.iter().all(|line| line.chars().count() <= usize::from(columns)), "{columns}: {text}");
-            assert!(
-                lines.iter().zip(whole.lines()).all(|(line, whole)| line[..36] == whole[..36]),
-                "{columns}: {text}"
-            );
-        }
+    for (list, of_id) in [("requests", 36), ("deliveries", 36), ("tokens", 10), ("endpoints", 0)] {
+        fits(folder, &[list, "list"], of_id);
     }
     assert!(on_a_terminal(folder, &["requests", "list"], 160).contains("\u{1b}[32mcompleted\u{1b}[0m"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_command_shows_how_far_it_is_on_a_terminal_only() {
+    let server = Server::start("");
+    let bench = ["bench", "/echo", "--duration", "2s", "--concurrency", "1", "--url", &server.url];
+    let mut terminal = Terminal::start(server.folder.path(), &bench, (24, 100), &[]);
+    terminal.wait("a bar", |text| text.contains(" % ") && text.contains(" requests") && text.contains(" left"));
+    let code = terminal.ended().code();
+    // The handler refuses the payload, which is empty. This test is about the bar.
+    let text = terminal.wait_for("per s");
+    assert!(code == Some(1) && !text.contains(" left"), "{text}");
+    let output = run(server.folder.path(), &["bench", "/echo", "--count", "3", "--url", &server.url]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("requests"), "{output:?}");
 }

@@ -41,6 +41,8 @@ mod slow_bodies;
 mod stalled_readers;
 mod stopping;
 mod support;
+mod terminal;
+mod top;
 mod traces;
 mod trust;
 mod verified;

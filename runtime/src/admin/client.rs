@@ -128,6 +128,12 @@ impl Client {
         self.call(Method::GET, path, None).await
     }
 
+    /// Reads an answer that is plain text.
+    pub(crate) async fn text(&self, path: &str) -> Result<String, ClientError> {
+        let answer = self.answer(Method::GET, path, None).await?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
     pub(crate) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -158,11 +164,17 @@ impl Client {
         path: &str,
         body: Option<(HeaderMap, Bytes)>,
     ) -> Result<T, ClientError> {
+        let answer = self.answer(method, path, body).await?;
+        serde_json::from_slice(&answer).map_err(|error| ClientError::Answer(error.to_string()))
+    }
+
+    /// Returns the bytes of a good answer.
+    async fn answer(&self, method: Method, path: &str, body: Option<(HeaderMap, Bytes)>) -> Result<Bytes, ClientError> {
         let slow = || ClientError::Unreachable(format!("no answer within {} s", TIMEOUT.as_secs()));
         let (status, answer) =
             tokio::time::timeout(TIMEOUT, self.ask(method, path, body)).await.map_err(|_| slow())??;
         if status.is_success() {
-            return serde_json::from_slice(&answer).map_err(|error| ClientError::Answer(error.to_string()));
+            return Ok(answer);
         }
         let problem = serde_json::from_slice(&answer).unwrap_or_else(|_| ProblemText {
             code: String::new(),

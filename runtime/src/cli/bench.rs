@@ -6,7 +6,7 @@ mod load;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::Args;
@@ -18,6 +18,7 @@ use url::{Host, Url};
 use self::latency::Latency;
 use self::load::{Load, Measured};
 use super::Common;
+use super::progress::Progress;
 use super::run::read_file;
 use crate::settings::Settings;
 use postback_store::shutdown::Shutdown;
@@ -26,6 +27,8 @@ use postback_wire::line::Escaped;
 /// The number of requests if neither a number nor a duration is given.
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
 const MAX_DURATION: Duration = Duration::from_hours(1);
+/// The time between two looks at how far the load has come.
+const LOOK: Duration = Duration::from_millis(200);
 const MAX_COUNT: u64 = 10_000_000;
 const ABOUT: &str =
     "Each connection submits a request, waits until it has ended, and begins again. The requests are real: their
@@ -99,11 +102,26 @@ impl Bench {
                 stop.stop();
                 collecting.await
             }
+            () = self.show_progress(&load, begun) => Measured::default(),
         };
         let took = begun.elapsed();
         let is_fine = measured.errors.is_empty() && measured.submit.count() > 0;
         let text = if self.json { super::remote::json(&as_json(&measured, took))? } else { lines(&measured, took) };
         Ok((text, is_fine))
+    }
+
+    /// Shows how far the load has come, and never ends.
+    async fn show_progress(&self, load: &Load, begun: Instant) {
+        let time = load.until.saturating_duration_since(begun);
+        let by_count = self.count.filter(|_| self.duration.is_none());
+        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let mut progress = Progress::begin(Some(by_count.unwrap_or_else(|| milliseconds(time))), self.json);
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let begun_calls = self.count.unwrap_or(MAX_COUNT).saturating_sub(load.left.load(Ordering::Relaxed));
+            let done = if by_count.is_some() { begun_calls } else { milliseconds(begun.elapsed().min(time)) };
+            progress.at(done, &format!("{begun_calls} requests"));
+        }
     }
 
     fn load(&self, settings: &Settings) -> Result<Load, String> {

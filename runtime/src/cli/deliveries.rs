@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Subcommand;
 
 use super::offline_store::{BY, CommandResult, is_kept, with_store};
-use super::print;
+use super::progress::Progress;
 use super::remote::{Done, ListArguments, Remote, each, finished, json, listed, said};
 use super::requests::shown_text;
 use super::table::Table;
@@ -212,16 +212,14 @@ async fn replay_all(client: &Client, filter: &Filter, as_json: bool) -> Result<S
         until: until.clone(),
     };
     let mut replay: Replay = client.post("/replays", &selection).await.map_err(|error| said(&error))?;
-    let mut told = 0;
+    let mut progress = Progress::begin(None, as_json);
     while replay.state == "running" {
         tokio::time::sleep(LOOK).await;
         replay = client.get(&format!("/replays/{}", replay.id)).await.map_err(|error| said(&error))?;
-        let examined = replay.replayed + replay.skipped;
-        if examined >= told + 1_000 && !as_json {
-            told = examined;
-            print(&format!("{} are sent again, {} are not\n", replay.replayed, replay.skipped));
-        }
+        let Replay { replayed, skipped, .. } = replay;
+        progress.at(replayed + skipped, &format!("{replayed} are sent again, {skipped} are not"));
     }
+    drop(progress);
     let as_text = if as_json { Some(json(&replay)?) } else { None };
     let Replay { state, replayed, skipped, error, .. } = replay;
     let skipped = match skipped {

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::form_urlencoded::Serializer;
 
+use super::progress::Progress;
 use super::{Common, print};
 use crate::admin::client::{Client, ClientError};
 use crate::admin::model::Page;
@@ -150,12 +151,15 @@ pub(super) async fn each(
     change: impl AsyncFn(&str) -> Result<Done, String>,
 ) -> Result<String, String> {
     let (mut done, mut failed) = (Vec::new(), Vec::new());
-    for id in ids {
+    let mut progress = Progress::begin(Some(ids.len() as u64), as_json);
+    for (at, id) in (0..).zip(ids) {
+        progress.at(at, &format!("{at} of {}", ids.len()));
         match change(id).await {
             Ok(one) => done.push(one),
             Err(why) => failed.push(why),
         }
     }
+    drop(progress);
     finished(&done, &failed, as_json)
 }
 

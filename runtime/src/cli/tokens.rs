@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use super::offline_store::{BY, with_new_store, with_store};
 use super::print::print_note;
 use super::remote::{Remote, json, listed};
+use super::table::Table;
 use crate::access::{self, Created, HashText, HostPattern, NewSecret, Rate, Scope, Source, TokenRequest, TokenView};
 use crate::admin::client::{Client, ClientError};
 use crate::settings::Settings;
@@ -267,35 +268,23 @@ fn as_lines(listed: &[TokenView]) -> String {
     if listed.is_empty() {
         return "there is no token; make one with `tokens new NAME`\n".to_owned();
     }
-    let mut text = String::new();
-    let width = listed.iter().map(|view| view.name.chars().count()).max().unwrap_or_default();
+    let mut table = Table::default();
     for view in listed {
         let TokenView { id, name, source, terms, expires, revoked, last_used, .. } = view;
-        let name = Escaped(name).to_string();
         let scopes: Vec<_> = terms.scopes.iter().map(|scope| scope.as_str()).collect();
         let routes = if terms.routes.is_empty() { "all routes".to_owned() } else { terms.routes.join(" ") };
-        let _ = write!(text, "{}  {name:width$}  {}  {}", Escaped(id), scopes.join(","), Escaped(&routes));
-        if let Some(rate) = terms.rate {
-            let _ = write!(text, "  {rate}");
-        }
-        if *source == Source::Settings {
-            text.push_str("  of the settings");
-        }
-        match (revoked, expires) {
-            (Some(at), _) => {
-                let _ = write!(text, "  revoked {}", Escaped(at));
-            }
-            (None, Some(at)) => {
-                let _ = write!(text, "  expires {}", Escaped(at));
-            }
-            (None, None) => {}
-        }
-        let _ = match last_used {
-            Some(at) => writeln!(text, "  last used {}", Escaped(at)),
-            None => writeln!(text, "  not used yet"),
+        let rate = terms.rate.map(|rate| rate.to_string()).unwrap_or_default();
+        let until = match (revoked, expires) {
+            (Some(at), _) => format!("revoked {at}"),
+            (None, Some(at)) => format!("expires {at}"),
+            (None, None) => String::new(),
         };
+        let used = last_used.as_ref().map_or_else(|| "not used yet".to_owned(), |at| format!("last used {at}"));
+        let of = if *source == Source::Settings { "of the settings" } else { "" };
+        let cells = [id.as_str(), name, &scopes.join(","), &routes, &rate, &until, &used, of];
+        table.row(cells.into_iter().map(|cell| Escaped(cell).to_string()).collect());
     }
-    text
+    table.text()
 }
 
 #[cfg(feature = "sqlite")]
@@ -340,7 +329,8 @@ mod tests {
         assert!(run(&settings, "new ci").await.unwrap_err().contains("\"ci\" already"));
         let listed = run(&settings, "list").await.unwrap();
         assert_eq!(listed.lines().count(), 2, "{listed}");
-        for part in [id, "ci     submit,read  /a /b  100/min  expires 20", "not used yet", "of the settings", "fixed"] {
+        for part in [id, "ci     submit,read", "/a /b", "100/min  expires 20", "not used yet  of the settings", "fixed"]
+        {
             assert!(listed.contains(part), "{part}: {listed}");
         }
         let json = run(&settings, "list --json").await.unwrap();

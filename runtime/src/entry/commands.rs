@@ -46,6 +46,9 @@ where
         }
         Command::Nodes(command) => control.block_on(command.run(&settings.store, ca_file)).map_err(Failure::other)?,
         Command::Cron(command) => control.block_on(command.run(&settings.store, ca_file)).map_err(Failure::other)?,
+        Command::Top(top) => {
+            control.block_on(top.run(&settings.store, ca_file, interrupted())).map_err(Failure::other)?
+        }
         Command::Tokens(tokens) => control.block_on(tokens.run(settings)).map_err(Failure::other)?,
         Command::Trigger(trigger) => {
             let (text, is_fine) = control.block_on(trigger.run(settings)).map_err(Failure::other)?;

@@ -85,8 +85,10 @@ async fn what_came_instead_is_told() {
 #[tokio::test(start_paused = true)]
 async fn batches_are_collected() {
     let app = TestApp::start(app()).await.unwrap();
-    let ids = futures_util::future::join_all((0..20).map(|n| async { app.submit("/double", &n).await.unwrap() }));
-    let ids = ids.await;
+    let mut ids = Vec::new();
+    for n in 0..20 {
+        ids.push(app.submit("/double", &n).await.unwrap());
+    }
     let results = futures_util::future::join_all(ids.iter().map(|id| app.finished(id))).await;
     let results: Vec<u32> = results.into_iter().map(|finished| finished.unwrap().result().unwrap()).collect();
     assert_eq!(results, (0..20).map(|n| n * 2).collect::<Vec<_>>());
