@@ -23,6 +23,9 @@ pub(crate) const PATH: &str = "/_postback/";
 const FILES: &[File] = &[
     File { path: "index.html", content: include_str!("dashboard/index.html") },
     File { path: "dashboard.css", content: include_str!("dashboard/dashboard.css") },
+    File { path: "uplot.js", content: UPLOT },
+    File { path: "charts.css", content: CHARTS_CSS },
+    File { path: "charts.js", content: include_str!("dashboard/charts.js") },
     File { path: "ask.js", content: include_str!("dashboard/ask.js") },
     File { path: "changes.js", content: include_str!("dashboard/changes.js") },
     File { path: "find.js", content: include_str!("dashboard/find.js") },
@@ -40,10 +43,24 @@ const FILES: &[File] = &[
     File { path: "views/origins.js", content: include_str!("dashboard/views/origins.js") },
     File { path: "views/try.js", content: include_str!("dashboard/views/try.js") },
     File { path: "views/schedules.js", content: include_str!("dashboard/views/schedules.js") },
+    File { path: "views/audit.js", content: include_str!("dashboard/views/audit.js") },
     File { path: "views/nodes.js", content: include_str!("dashboard/views/nodes.js") },
     File { path: "views/tokens.js", content: include_str!("dashboard/views/tokens.js") },
     File { path: "views/settings.js", content: include_str!("dashboard/views/settings.js") },
 ];
+
+/// The library that draws charts, as a module. Its licence asks to be in each copy.
+const UPLOT: &str = concat!(
+    "/*\n",
+    include_str!("dashboard/uplot/LICENSE"),
+    "*/\n",
+    include_str!("dashboard/uplot/uPlot.iife.min.js"),
+    "\nexport default uPlot;\n"
+);
+
+/// The styles of the library, and then those that change them.
+const CHARTS_CSS: &str =
+    concat!(include_str!("dashboard/uplot/uPlot.min.css"), "\n", include_str!("dashboard/charts.css"));
 
 /// Decides whether a call with these headers, from this address, may open a session.
 pub(crate) type MayLogIn = Box<dyn Fn(&HeaderMap, Option<ClientAddress>) -> Result<(), Problem> + Send + Sync>;
@@ -131,4 +148,15 @@ fn protected(mut response: Response) -> Response {
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     pages::protect_data(response.headers_mut());
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dashboard_is_light() {
+        let bytes: usize = FILES.iter().chain(pages::SHARED).map(|file| file.content.len()).sum();
+        assert!(bytes < 200 << 10, "all files together have {bytes} bytes");
+    }
 }

@@ -87,12 +87,22 @@ fn the_dashboard_runs_nothing_that_it_shows(browser: &mut Browser) {
         browser.wait_until(&format!("document.querySelector('main h2')?.innerText === '{id}'"));
         ran_nothing(browser, id);
     }
-    for view in
-        ["requests", "deliveries", "dead", "origins", "tokens", "settings", "schedules", "nodes", "try", "overview"]
-    {
+    for view in [
+        "requests",
+        "deliveries",
+        "dead",
+        "origins",
+        "tokens",
+        "settings",
+        "nodes",
+        "try",
+        "audit",
+        "schedules",
+        "overview",
+    ] {
         browser.run(&format!("location.hash = '{view}'"));
         browser.wait_until(&format!("document.querySelector('nav a[aria-current]').hash === '#{view}'"));
-        browser.wait_until("document.querySelector('main table, main form, main dl')");
+        browser.wait_until("document.querySelector('main table, main form, main dl, main p')");
         ran_nothing(browser, view);
     }
     // One delivery with its attempts, whose answers are hostile.

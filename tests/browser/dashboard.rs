@@ -1,5 +1,7 @@
 //! The dashboard in a browser: opened by the link, used with mouse and keyboard, attacked by what it shows.
 
+use std::path::Path;
+
 use postback_tests::{Answer, Process, Receiver, eventually};
 use serde_json::json;
 
@@ -24,6 +26,13 @@ pub struct Server {
     pub folder: tempfile::TempDir,
 }
 
+impl Server {
+    /// Starts the server again. The process before must have ended.
+    pub fn restart(&mut self) {
+        self.process = serve(env!("CARGO_BIN_EXE_workload"), self.folder.path());
+    }
+}
+
 pub fn start(settings: &str) -> Server {
     start_program(env!("CARGO_BIN_EXE_workload"), settings)
 }
@@ -31,10 +40,14 @@ pub fn start(settings: &str) -> Server {
 pub fn start_program(program: &str, settings: &str) -> Server {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("postback.toml"), settings).unwrap();
+    Server { process: serve(program, folder.path()), folder }
+}
+
+fn serve(program: &str, folder: &Path) -> Process {
     let arguments = ["serve", "--listen", "127.0.0.1:0"];
-    let mut process = Process::start(program, folder.path(), &arguments, &[]);
+    let mut process = Process::start(program, folder, &arguments, &[]);
     process.ready();
-    Server { process, folder }
+    process
 }
 
 /// Returns the link that the server has printed.

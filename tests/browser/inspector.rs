@@ -26,7 +26,7 @@ const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const MAX_WEIGHT: u64 = 200 << 10;
 
 /// A program in a folder of its own, with the URL of its inspector.
-struct Inspector {
+pub struct Inspector {
     process: Process,
     url: String,
     runtime: tokio::runtime::Runtime,
@@ -36,7 +36,7 @@ struct Inspector {
 
 impl Inspector {
     /// Starts `listen`.
-    fn listen() -> Self {
+    pub fn listen() -> Self {
         Self::start(&["listen", "0", "--secret", SECRET], "", "postback listening on ")
     }
 
@@ -51,7 +51,7 @@ impl Inspector {
         Self { process, url, runtime, client: client(), _folder: folder }
     }
 
-    fn page(&self) -> String {
+    pub fn page(&self) -> String {
         format!("{}/_inspector/", self.url)
     }
 

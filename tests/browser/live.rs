@@ -13,7 +13,7 @@ pub const TESTS: &[(&str, Test)] = &[
     ("a_flood_of_changes_is_few_calls", a_flood_of_changes_is_few_calls),
     ("a_page_that_was_hidden_or_cut_off_misses_nothing", a_page_that_was_hidden_or_cut_off_misses_nothing),
     ("keys_go_everywhere", keys_go_everywhere),
-    ("the_nodes_are_shown", the_nodes_are_shown),
+    ("the_nodes_and_the_audit_are_shown", the_nodes_and_the_audit_are_shown),
     ("schedules_are_shown", schedules_are_shown),
 ];
 
@@ -161,9 +161,10 @@ fn schedules_are_shown(browser: &mut Browser) {
     browser.open(&link(&server));
     browser.click_text("Schedules");
     browser.wait_for_text("The program has no schedules.");
+    browser.leaves_without_errors();
 }
 
-fn the_nodes_are_shown(browser: &mut Browser) {
+fn the_nodes_and_the_audit_are_shown(browser: &mut Browser) {
     let settings =
         "[delivery]\nper_origin = 9\n[[delivery.endpoint]]\nurl = \"https://a.example/in\"\nconcurrency = 2\n";
     let server = start(settings);
@@ -173,6 +174,15 @@ fn the_nodes_are_shown(browser: &mut Browser) {
     rows(browser, 1, "\tlive\t");
     rows(browser, 1, "delivery.per_origin\t9\t9");
     rows(browser, 1, "concurrency of https://a.example/in\t2\t2");
+    browser.is_accessible();
+    // The audit has what was just done.
+    browser.click_text("Tokens");
+    browser.fill("input[name=name]", "ci");
+    browser.click_text("New token");
+    browser.click_text("Make it");
+    browser.wait_for_text("Nobody can show it again");
+    browser.click_text("Audit");
+    rows(browser, 1, "token.new");
     browser.is_accessible();
     browser.resize(PHONE);
     assert!(browser.fits());

@@ -2,12 +2,14 @@
 
 mod attacks;
 mod browser;
+mod charts;
 mod dashboard;
 mod elements;
 mod harness;
 mod inspector;
 mod live;
 mod trying;
+mod weight;
 
 use std::process::ExitCode;
 
@@ -22,8 +24,8 @@ type Test = fn(&mut Browser);
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     // Each file of tests has a list of its own.
-    let tests =
-        [harness::TESTS, inspector::TESTS, dashboard::TESTS, trying::TESTS, live::TESTS, attacks::TESTS].concat();
+    let of_dashboard = [dashboard::TESTS, charts::TESTS, trying::TESTS, live::TESTS, attacks::TESTS];
+    let tests = [harness::TESTS, inspector::TESTS, weight::TESTS, &of_dashboard.concat()].concat();
     let trials: Vec<Trial> = tests.into_iter().map(in_browser).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }

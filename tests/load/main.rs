@@ -17,6 +17,7 @@ mod ledger;
 mod nodes;
 mod numbers;
 mod operations;
+mod pages;
 mod pending;
 mod posters;
 #[expect(dead_code, reason = "this program needs a part of it")]
@@ -44,7 +45,7 @@ struct Mode {
     run: fn(&Options) -> bool,
 }
 
-const MODES: [Mode; 9] = [
+const MODES: [Mode; 10] = [
     Mode {
         name: "posters",
         about: "reports a second: bare posts, and posters in memory and SQLite",
@@ -78,6 +79,11 @@ const MODES: [Mode; 9] = [
         about: "the time of each operation on an empty store, and on a store with a million requests",
         run: operations::run,
     },
+    Mode {
+        name: "pages",
+        about: "the time of the dashboard's lists at a million rows, and what open dashboards cost a server under load",
+        run: pages::run,
+    },
 ];
 
 /// Measures Postback on this machine, and compares it with a bare HTTP client.
@@ -99,11 +105,11 @@ pub(crate) struct Options {
     /// Reports that wait in the mode `pending`. The mode `idle` posts a thousandth of this number.
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
     reports: u32,
-    /// Finished requests in the full store of the mode `operations`.
+    /// Finished requests in the full store of the modes `operations` and `pages`.
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
     rows: u32,
     /// In the modes `posters`, `idle`, `isolation` and `features`: run only the sides whose name begins with this text,
-    /// and the side that they are compared with.
+    /// and the side that they are compared with. In the mode `pages`: run only the part `sqlite`, `postgres` or `cost`.
     #[arg(long, value_name = "NAME", default_value = "")]
     only: String,
     /// The log level of the workload server.

@@ -52,6 +52,16 @@ pub(crate) fn run(options: &Options) -> bool {
 
 /// Starts a workload server in this folder, with a new database. It reports to this receiver.
 pub(crate) fn start_server(folder: &Path, receiver: &receiver::Receiver, log: &str) -> (Process, Arc<Load>) {
+    start_server_with(folder, receiver, log, &[])
+}
+
+/// Starts a workload server as [`start_server`] does, with these variables of the environment.
+pub(crate) fn start_server_with(
+    folder: &Path,
+    receiver: &receiver::Receiver,
+    log: &str,
+    variables: &[(&str, &str)],
+) -> (Process, Arc<Load>) {
     let workload = program().with_file_name("workload");
     assert!(workload.exists(), "{} is not built: `cargo build --release -p postback-tests`", workload.display());
     let settings = format!(
@@ -60,7 +70,7 @@ pub(crate) fn start_server(folder: &Path, receiver: &receiver::Receiver, log: &s
         receiver.url(receiver::ROUND_TRIP),
     );
     std::fs::write(folder.join("postback.toml"), settings).expect("the settings");
-    let mut server = Process::start(&workload, folder, &["serve"], &[]);
+    let mut server = Process::start(&workload, folder, &["serve"], variables);
     let load = Arc::new(Load {
         client: client(),
         server: format!("{}/echo", server.ready()),

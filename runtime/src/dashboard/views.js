@@ -8,6 +8,7 @@ import { tryIt } from "./views/try.js";
 import { nodes } from "./views/nodes.js";
 import { schedules } from "./views/schedules.js";
 import { tokens } from "./views/tokens.js";
+import { audit } from "./views/audit.js";
 import { settings } from "./views/settings.js";
 
-export const views = [overview, requests, deliveries, dead, origins, tryIt, schedules, tokens, nodes, settings];
+export const views = [overview, requests, deliveries, dead, origins, tryIt, schedules, tokens, nodes, audit, settings];

@@ -37,7 +37,8 @@ async function draw(into, id, ended, given) {
   if (id) return one(into, id, ended);
   return list(into, ended, {
     name: "Deliveries", path: "api/deliveries", given,
-    fields: [["status", "Status", STATUSES], ["url", "URL begins with", null]],
+    fields: [["status", "Status", STATUSES], ["url", "URL begins with", null],
+      ["subject", "About", null], ["since", "Since (2h, or a time)", null], ["until", "Until", null]],
     columns: ["status", "delivery", "url", "attempts", "created", "last answer"],
     row: (delivery) => [
       status(delivery.status),

@@ -74,7 +74,8 @@ async function draw(into, id, ended, given) {
   if (id) return one(into, id, ended);
   return list(into, ended, {
     name: "Requests", path: "api/requests", given,
-    fields: [["status", "Status", STATUSES], ["route", "Route", null], ["id", "Id begins with", null]],
+    fields: [["status", "Status", STATUSES], ["route", "Route", null], ["id", "Id begins with", null],
+      ["token", "Token", null], ["since", "Since (2h, or a time)", null], ["until", "Until", null]],
     columns: ["status", "id", "route", "created", "finished"],
     row: (request) => [status(request.status), link(request.id), text(request.route), time(request.created),
       time(request.finished)],
