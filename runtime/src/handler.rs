@@ -21,6 +21,7 @@ mod progress;
 mod routes;
 mod schedule;
 mod schema;
+mod trace;
 mod unbound;
 
 use std::any::{TypeId, type_name};
@@ -57,6 +58,7 @@ pub(crate) use self::limits::{Limits, allowed};
 pub(crate) use self::routes::{Route, RouteError, Routes};
 pub(crate) use self::schedule::ShownSchedule;
 pub(crate) use self::schema::Described;
+pub use self::trace::Trace;
 pub(crate) use self::unbound::Unbound;
 use crate::panics::{caught, contain};
 use postback_store::Extras;
@@ -185,7 +187,7 @@ type Pinned<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 #[diagnostic::on_unimplemented(
     message = "this function cannot be a handler of an app with settings of type `{S}`",
     label = "not a handler",
-    note = "a handler is an `async fn` with up to 8 parameters of the types `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation`, `Deadline`, `Checkpoint<T>`, `Metadata`",
+    note = "a handler is an `async fn` with up to 8 parameters of the types `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation`, `Deadline`, `Checkpoint<T>`, `Metadata`, `Trace`",
     note = "it returns `Result<T, E>` with `T: Serialize` and `E: Display + 'static`, and its future is `Send`",
     note = "write `#[postback::debug_handler]` above the function to see which part does not fit"
 )]

@@ -121,7 +121,7 @@
 //! | `schemars` | no | `App::schema`, which puts the JSON Schemas of payload and result into `/openapi.json` |
 //! | `otlp` | no | the server sends its traces to a collector: `telemetry.otlp_endpoint = "http://…"` |
 //! | `terminal` | no | the command `top` as a live view in the terminal, and progress bars of long commands |
-//! | `testing` | no | `testing::record`, which catches the reports of a test |
+//! | `testing` | no | `testing::record`, which catches the reports of a test, and `testing::TestApp`, which runs an app inside a test |
 //!
 //! With `default-features = false` you get the attribute, an in-memory poster, and [`verify`](verify()) and [`sign`]
 //! for receivers, with neither HTTP server nor SQL in your build. Add `features = ["sqlite"]` for the durable store.
@@ -274,7 +274,7 @@ pub mod extract {
 #[cfg(feature = "server")]
 pub use handler::{
     Attempt, Batch, BatchHandler, BatchItem, CancelReason, Cancellation, Checkpoint, CheckpointError, Config, Deadline,
-    Extract, Handler, HandlerError, Headers, IntoHandlerError, Metadata, Payload, Progress, State,
+    Extract, Handler, HandlerError, Headers, IntoHandlerError, Metadata, Payload, Progress, State, Trace,
 };
 pub use outcome::{Fallible, ReportOutcome, report_outcome};
 #[cfg(feature = "cron")]
@@ -299,7 +299,7 @@ pub use postback_wire::{
 #[cfg(feature = "server")]
 #[doc(inline)]
 pub use postback_wire::{VerifiedRejection, VerifyingKeys};
-pub use poster::{Flushed, PostError, Poster, PosterBuilder, PosterGuard, StartError, flush, poster};
+pub use poster::{Flushed, PostError, Poster, PosterBuilder, PosterGuard, StartError, blocking, flush, poster};
 
 /// An item whose documentation is the README, so that the README's code is tested with the other doc tests.
 #[cfg(all(doctest, feature = "server", feature = "sqlite"))]

@@ -4,6 +4,7 @@
 //! Invariant: accepting a report never waits for the network, and never makes the caller's work fail or panic.
 
 pub(crate) mod ambient;
+mod blocking;
 mod builder;
 mod call;
 mod disabled;
@@ -19,6 +20,7 @@ mod sink;
 
 use std::sync::Arc;
 
+pub use self::blocking::blocking;
 pub use self::builder::{PosterBuilder, StartError};
 use self::disabled::DisabledReporting;
 pub(crate) use self::engine::Flusher;

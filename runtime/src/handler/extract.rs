@@ -17,7 +17,8 @@ use postback_wire::webhook::Operators;
 ///
 /// These types are [`Config`], [`State`], [`Payload`](super::Payload), [`Headers`], [`RequestId`],
 /// [`Progress`](super::Progress), [`Attempt`](super::Attempt), [`Cancellation`](super::Cancellation),
-/// [`Deadline`](super::Deadline), [`Checkpoint`](super::Checkpoint) and [`Metadata`](super::Metadata), and
+/// [`Deadline`](super::Deadline), [`Checkpoint`](super::Checkpoint), [`Metadata`](super::Metadata) and
+/// [`Trace`](super::Trace), and
 /// [`Batch`](super::Batch) in a handler of a batch.
 ///
 /// # An extractor of your own
@@ -51,7 +52,7 @@ use postback_wire::webhook::Operators;
 #[diagnostic::on_unimplemented(
     message = "a handler cannot take `{Self}` as a parameter in an app with settings of type `{S}`",
     label = "not a handler parameter",
-    note = "a handler can take `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation`, `Deadline`, `Checkpoint<T>` and `Metadata`, all from `postback`",
+    note = "a handler can take `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation`, `Deadline`, `Checkpoint<T>`, `Metadata` and `Trace`, all from `postback`",
     note = "take a value given with `App::state(value)` as `State<T>`, and the body of the request as `Payload<T>`"
 )]
 pub trait Extract<S>: Parameter {
@@ -87,7 +88,7 @@ pub trait Extract<S>: Parameter {
 #[diagnostic::on_unimplemented(
     message = "a handler cannot take `{Self}` as a parameter",
     label = "not a handler parameter",
-    note = "a handler can take `Config<S>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation`, `Deadline`, `Checkpoint<T>` and `Metadata`, all from `postback`",
+    note = "a handler can take `Config<S>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation`, `Deadline`, `Checkpoint<T>`, `Metadata` and `Trace`, all from `postback`",
     note = "take a value given with `App::state(value)` as `State<T>`, and the body of the request as `Payload<T>`"
 )]
 pub trait Parameter: Sized + Send + 'static {}

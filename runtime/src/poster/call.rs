@@ -123,6 +123,14 @@ pub(crate) async fn around<F: Future>(sink: Arc<dyn Sink>, future: F) -> F::Outp
     AROUND.scope(sink, future).await
 }
 
+/// Runs code on this thread whose annotated function calls report to this sink, if there is one.
+pub(super) fn within<T>(sink: Option<Arc<dyn Sink>>, code: impl FnOnce() -> T) -> T {
+    match sink {
+        Some(sink) => AROUND.sync_scope(sink, code),
+        None => code(),
+    }
+}
+
 /// Returns the sink that was installed for the current task. A sink receives the outcomes of annotated function calls.
 pub(super) fn task_sink() -> Option<Arc<dyn Sink>> {
     AROUND.try_with(Arc::clone).ok()
