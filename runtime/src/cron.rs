@@ -66,6 +66,8 @@ pub(crate) fn faults(routes: &Routes) -> Vec<String> {
 struct Scheduled {
     path: Arc<str>,
     schedule: Arc<CronSchedule>,
+    /// When ticks were last looked for, and the next tick after that time. Between these two times, none is due.
+    looked: Option<(Timestamp, Timestamp)>,
     /// The time up to which ticks were looked for.
     last: Timestamp,
     /// The ticks whose requests are not stored yet.
@@ -99,6 +101,7 @@ fn all(routes: &Routes, clock: &Clock) -> Vec<Scheduled> {
         .map(|(path, schedule)| Scheduled {
             path: path.as_str().into(),
             schedule,
+            looked: None,
             last: clock.now(),
             waiting: VecDeque::new(),
         })
@@ -138,7 +141,7 @@ async fn turn(store: &Store, clock: &Clock, all: &mut [Scheduled]) -> Duration {
         } else if let Some(last) = last {
             done.insert(Arc::clone(&scheduled.path), last);
         }
-        if let Some(next) = scheduled.schedule.next(now) {
+        if let Some((_, next)) = scheduled.looked {
             // The tick itself must be over when the loop looks, and timers are exact to a millisecond.
             pause = pause.min(next.since(now) + Duration::from_millis(1));
         }
@@ -161,6 +164,10 @@ async fn record(store: &Store, ticks: HashMap<Arc<str>, Timestamp>) {
 impl Scheduled {
     /// Adds the ticks that are due now to those that wait.
     fn look(&mut self, now: Timestamp) {
+        if self.looked.is_some_and(|(looked, next)| looked <= now && now < next) {
+            return;
+        }
+        self.looked = self.schedule.next(now).map(|next| (now, next));
         let Due { ticks, are_dropped } = self.schedule.due(self.last, now);
         if are_dropped {
             let (route, last) = (&*self.path, self.schedule.shown(self.last));

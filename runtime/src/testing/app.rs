@@ -185,11 +185,10 @@ impl TestApp {
     /// Fails if there is no such request, or if it does not end.
     pub async fn finished(&self, id: &RequestId) -> Result<Finished, TestError> {
         let watch = self.store.watch(id);
-        let known = self.store.request(id).await.map_err(|error| of_store(&error))?;
-        if known.is_none() {
-            return Err(unknown(id));
-        }
-        if timeout(LONGEST, watch.settled()).await.is_err() {
+        let known = self.store.request(id).await.map_err(|error| of_store(&error))?.ok_or_else(|| unknown(id))?;
+        // The watch tells only of an end that comes after it was made.
+        let is_over = matches!(known.state, RequestState::Settled(_));
+        if !is_over && timeout(LONGEST, watch.settled()).await.is_err() {
             return Err(TestError(format!("the request {id} does not end, although nothing else happens any more")));
         }
         let of_store = |error: store::Error| of_store(&error);
