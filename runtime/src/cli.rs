@@ -29,7 +29,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub(crate) use self::bench::Bench;
-pub(crate) use self::check::check;
+pub(crate) use self::check::{Check, check};
 pub(crate) use self::cron::Cron;
 pub(crate) use self::deliveries::Deliveries;
 pub(crate) use self::endpoints::Endpoints;
@@ -80,7 +80,7 @@ pub(crate) enum Command {
     /// Serve requests (the default)
     Serve(Serve),
     /// Check settings and routes, and print what `serve` would use
-    Check(Common),
+    Check(Check),
     /// Print the OpenAPI document of the routes, as /openapi.json serves it
     Openapi(Common),
     /// List, enable and disable webhooks; reports to a disabled webhook are held
@@ -189,7 +189,8 @@ impl Command {
     pub(crate) fn sources(&self, program: &str) -> Sources {
         let (common, listen) = match self {
             Self::Serve(serve) => (&serve.common, serve.listen.clone()),
-            Self::Check(common) | Self::Openapi(common) => (common, None),
+            Self::Check(check) => (&check.common, None),
+            Self::Openapi(common) => (common, None),
             Self::Endpoints(endpoints) => (endpoints.common(), None),
             Self::Deliveries(deliveries) => (deliveries.common(), None),
             Self::Tokens(tokens) => (tokens.common(), None),

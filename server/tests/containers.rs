@@ -59,13 +59,13 @@ fn start(folder: &Path, settings: &str) -> Process {
 }
 
 async fn post(url: &str, body: &'static str) -> String {
-    let post = client().post(format!("{url}/work")).header("x-mine", "1").body(body);
+    let post = client().post(format!("{url}/job")).header("x-mine", "1").body(body);
     let answer: Value = post.send().await.unwrap().json().await.unwrap();
     answer["id"].as_str().unwrap().to_owned()
 }
 
 async fn ended(url: &str, id: &str) -> Value {
-    let get = client().get(format!("{url}/work/{id}?wait=60"));
+    let get = client().get(format!("{url}/job/{id}?wait=60"));
     get.send().await.unwrap().json().await.unwrap()
 }
 
@@ -74,8 +74,8 @@ async fn a_container_does_the_work_and_its_answers_are_outcomes() {
     let (folder, receiver, got) = (tempfile::tempdir().unwrap(), Receiver::start(), Got::default());
     let (target, _container) = serve(container(&got), "127.0.0.1:0").await;
     let settings = format!(
-        "[[forward]]\npath = '/work'\nurl = 'http://{target}/do?x=1'\nwebhook = '{}'\nmax_answer = '64KiB'\n\
-         [route.'/work']\nmax_attempts = 3\nretry_delay = '10ms'\ntimeout = '2s'\nconcurrency = 8\n",
+        "[[forward]]\npath = '/job'\nurl = 'http://{target}/do?x=1'\nwebhook = '{}'\nmax_answer = '64KiB'\n\
+         [route.'/job']\nmax_attempts = 3\nretry_delay = '10ms'\ntimeout = '2s'\nconcurrency = 8\n",
         receiver.url("/in")
     );
     let mut process = start(folder.path(), &settings);
@@ -128,7 +128,7 @@ async fn requests_wait_for_a_container_that_is_down() {
     let (folder, receiver, got) = (tempfile::tempdir().unwrap(), Receiver::start(), Got::default());
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let settings = format!(
-        "config.webhook_url = '{}'\n[[forward]]\npath = '/work'\nurl = 'http://{free}/'\nready = '/ready'\n",
+        "config.webhook_url = '{}'\n[[forward]]\npath = '/job'\nurl = 'http://{free}/'\nready = '/ready'\n",
         receiver.url("/")
     );
     let mut process = start(folder.path(), &settings);
@@ -162,13 +162,13 @@ async fn requests_wait_for_a_container_that_is_down() {
 async fn a_request_that_is_cancelled_leaves_its_container() {
     let (folder, got) = (tempfile::tempdir().unwrap(), Got::default());
     let (target, _container) = serve(container(&got), "127.0.0.1:0").await;
-    let mut process = start(folder.path(), &format!("[[forward]]\npath = '/work'\nurl = 'http://{target}/'\n"));
+    let mut process = start(folder.path(), &format!("[[forward]]\npath = '/job'\nurl = 'http://{target}/'\n"));
     let url = process.ready();
     let hangs = post(&url, "hang").await;
     eventually_async("the container works", async || got.lock().unwrap().pop().ok_or("nothing")).await;
     // The container gets one request at a time, so this one waits until the first is cancelled.
     let waits = post(&url, "work").await;
-    client().delete(format!("{url}/work/{hangs}")).send().await.unwrap();
+    client().delete(format!("{url}/job/{hangs}")).send().await.unwrap();
     assert_eq!(ended(&url, &hangs).await["status"], "cancelled");
     assert_eq!(ended(&url, &waits).await["result"], json!({"length": 4}));
 }

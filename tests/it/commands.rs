@@ -339,3 +339,14 @@ async fn a_long_command_shows_how_far_it_is_on_a_terminal_only() {
     let output = run(server.folder.path(), &["bench", "/echo", "--count", "3", "--url", &server.url]);
     assert!(!String::from_utf8_lossy(&output.stderr).contains("requests"), "{output:?}");
 }
+
+#[test]
+fn settings_are_checked_for_a_script_too() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("postback.toml"), format!("delivery.secrets = [\"{SECRET}\"]\n")).unwrap();
+    let checked = json_of(folder.path(), &["check"]);
+    assert_eq!(checked["settings"]["delivery.secrets"], json!(["…"]));
+    // The file can be read by others, and has a secret.
+    assert!(checked["warnings"].is_array());
+    assert!(checked["routes"].as_array().unwrap().iter().any(|route| route["path"] == "/echo"), "{checked}");
+}

@@ -23,7 +23,7 @@ use postback_store as store;
 
 const SHORTEST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_mins(1);
-const ABOUT: &str = "Keys: q ends, p pauses, Tab chooses a list, arrows and PgUp/PgDn move in it, ? shows help.";
+const ABOUT: &str = "The live view needs the feature `terminal`; --json does not. Keys: q ends, p pauses, Tab chooses a list, arrows and PgUp/PgDn move in it, ? shows help.";
 
 /// The arguments of `top`.
 #[derive(Debug, Args)]

@@ -27,9 +27,9 @@ where
 {
     let ca_file = settings.delivery.ca_file.as_deref();
     let text = match command {
-        Command::Check(_) => {
+        Command::Check(command) => {
             let routes = routes(settings, build, handlers)?;
-            cli::check(settings, &routes).map_err(|text| Failure::usage(&text))?
+            cli::check(settings, &routes, command.json).map_err(|text| Failure::usage(&text))?
         }
         Command::Openapi(_) => {
             let routes = routes(settings, build, handlers)?;

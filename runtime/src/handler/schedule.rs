@@ -32,7 +32,8 @@ impl Route {
             zone: schedule.zone(),
             missed: schedule.missed.as_str(),
             next: next.map(|at| schedule.shown(at)).collect(),
-            last: last.map(|last| schedule.shown(last)),
+            // A schedule that was never due yet has the time at which a server first saw it.
+            last: last.filter(|last| schedule.is_tick(*last)).map(|last| schedule.shown(last)),
         })
     }
 

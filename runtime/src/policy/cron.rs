@@ -99,6 +99,12 @@ impl CronSchedule {
         self.cron.find_next_occurrence(&self.local(after)?, false).ok().map(of)
     }
 
+    /// Whether the schedule is due at exactly this time.
+    pub(crate) fn is_tick(&self, at: Timestamp) -> bool {
+        let previous = self.local(at).and_then(|local| self.cron.find_previous_occurrence(&local, true).ok());
+        previous.is_some_and(|previous| of(previous) == at)
+    }
+
     /// Returns the ticks after `last`, up to `now`, that run now.
     pub(crate) fn due(&self, last: Timestamp, now: Timestamp) -> Due {
         let Some(local) = self.local(now) else { return Due::default() };
@@ -211,5 +217,7 @@ mod tests {
         assert_eq!(due("* * * * * *", Missed::Once, "2026-11-02T03:00:03Z"), (3, false));
         let newest = schedule("0 4 * * *", Missed::Once).due(last, at("2026-11-07T12:00:00Z"));
         assert_eq!(newest.ticks, [at("2026-11-07T03:00:00Z")]);
+        let is_tick = |time| schedule("0 4 * * *", Missed::Once).is_tick(at(time));
+        assert!(is_tick("2026-11-07T03:00:00Z") && !is_tick("2026-11-07T03:00:00.000001Z"));
     }
 }

@@ -57,7 +57,7 @@ fn style(view: &View, color: Color) -> Style {
 
 fn heading(view: &View) -> Paragraph<'_> {
     let Figures { status, version, uptime_seconds, .. } = &view.figures;
-    let up = Spoken(Duration::from_secs(*uptime_seconds));
+    let up = Spoken(Duration::from_secs(*uptime_seconds.max(&1)));
     let color = if status == "ready" && view.away.is_none() { Color::Green } else { Color::Yellow };
     let status = if view.away.is_some() { "away" } else { status };
     let paused = if view.is_paused { "  paused" } else { "" };
@@ -85,7 +85,7 @@ fn overview(view: &View) -> Vec<Line<'_>> {
     let requests = figures.requests.map_or_else(
         || "rates are not known, because the program has metrics of its own".to_owned(),
         |flow| {
-            let took = took(flow.run_seconds);
+            let took = took(flow.run_seconds, "a run");
             format!(
                 "{}/s accepted  {}/s completed  {}/s failed{took}",
                 rate(flow.accepted),
@@ -105,7 +105,7 @@ fn overview(view: &View) -> Vec<Line<'_>> {
             "{}/s delivered  {}/s failed{}  ",
             rate(attempts.delivered),
             rate(attempts.failed),
-            took(attempts.attempt_seconds)
+            took(attempts.attempt_seconds, "an attempt")
         )
     });
     let waiting = format!(
@@ -230,8 +230,8 @@ fn spoken(seconds: f64) -> String {
     Spoken(Duration::try_from_secs_f64(seconds).unwrap_or_default()).to_string()
 }
 
-fn took(seconds: Option<f64>) -> String {
-    seconds.map(|seconds| format!(" in {}", spoken(seconds))).unwrap_or_default()
+fn took(seconds: Option<f64>, what: &str) -> String {
+    seconds.map(|seconds| format!("  {} {what}", spoken(seconds))).unwrap_or_default()
 }
 
 /// The age of the oldest of some rows.

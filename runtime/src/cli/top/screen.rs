@@ -3,12 +3,12 @@
 use std::io::{IsTerminal as _, Stdout, stdin, stdout};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crossterm::cursor::Show;
+use crossterm::execute;
+use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
 use ratatui::Frame;
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
-use ratatui::crossterm::cursor::Show;
-use ratatui::crossterm::execute;
-use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
 
 /// Whether the terminal has to be set back.
 static IS_OPEN: AtomicBool = AtomicBool::new(false);
