@@ -9,10 +9,12 @@ use super::print::print_note;
 
 /// How often the plain form writes a line.
 const LINE: Duration = Duration::from_secs(5);
-/// A command that ends before this time shows nothing.
+/// A command that ends before this time shows no bar.
+#[cfg(feature = "terminal")]
 const BEFORE_FIRST: Duration = Duration::from_millis(500);
 
 /// Shows how far a command has come. What is shown on a terminal vanishes when the value is dropped.
+#[cfg_attr(not(feature = "terminal"), expect(dead_code, reason = "only a bar shows the total and the time"))]
 pub(super) struct Progress {
     total: Option<u64>,
     begun: Instant,
@@ -42,6 +44,7 @@ impl Progress {
     }
 
     /// Shows that `done` steps are done. `what` says it in words.
+    #[cfg_attr(not(feature = "terminal"), expect(unused_variables, reason = "only a bar shows `done`"))]
     pub(super) fn at(&mut self, done: u64, what: &str) {
         match &mut self.form {
             Form::Nothing => {}
