@@ -52,7 +52,10 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
 
 #[cfg(test)]
 mod tests {
+    use std::panic::AssertUnwindSafe;
     use std::sync::Arc;
+
+    use futures_util::FutureExt as _;
 
     use super::*;
     use crate::poster::{Outbox, ambient};
@@ -74,7 +77,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_goes_on_in_the_caller() {
-        let panicking = tokio::spawn(blocking(|| -> u8 { panic!("as the test says") }));
-        assert_eq!(panicking.await.unwrap_err().into_panic().downcast_ref::<&str>(), Some(&"as the test says"));
+        let panicking = AssertUnwindSafe(blocking(|| -> u8 { panic!("as the test says") })).catch_unwind();
+        assert_eq!(panicking.await.unwrap_err().downcast_ref::<&str>(), Some(&"as the test says"));
     }
 }
