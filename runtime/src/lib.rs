@@ -265,7 +265,7 @@ pub use cron::Tick;
 pub use entry::{Program, run};
 #[cfg(feature = "forward")]
 pub use forward::Target;
-/// What an extractor of your own is made of. [`Extract`](extract::Extract) has an example.
+/// What an extractor of your own is made of. [`Extract`] has an example.
 #[cfg(feature = "server")]
 pub mod extract {
     pub use crate::handler::{Extract, Parameter, Run, Shared};

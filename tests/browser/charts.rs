@@ -84,6 +84,7 @@ fn what_happened_is_drawn_and_survives_a_restart(browser: &mut Browser) {
     browser.wait_until(&format!("{DRAWN}.every(drawn => drawn > 300)"));
     browser.wait_for_text("delivered since the start\n0");
     browser.screenshot("dashboard-charts");
+    browser.leaves_without_errors();
 }
 
 fn charts_are_used_without_a_mouse_and_on_a_phone(browser: &mut Browser) {
@@ -113,4 +114,5 @@ fn charts_are_used_without_a_mouse_and_on_a_phone(browser: &mut Browser) {
     browser.screenshot("dashboard-charts-phone");
     browser.resize(DESKTOP);
     browser.wait_until("document.querySelector('.chart canvas').getBoundingClientRect().width > 350");
+    browser.leaves_without_errors();
 }

@@ -70,7 +70,7 @@ async fn what_came_instead_is_told() {
     assert!(told(failed.result::<u8>().unwrap_err()).ends_with("failed after 0 runs: it panicked: as the test says"));
 
     let late = app.finished(&app.submit("/never", &()).await.unwrap()).await.unwrap();
-    assert_eq!(late.failure().unwrap(), "it ran longer than 2 h (the timeout of its route)");
+    assert_eq!(late.failure().unwrap(), "it ran longer than 2 h 0 min (the timeout of its route)");
 
     let id = app.submit("/never", &()).await.unwrap();
     app.cancel(&id).await.unwrap();
