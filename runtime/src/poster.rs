@@ -186,7 +186,7 @@ impl Poster {
 /// async fn render(frames: Payload<u32>, request_id: RequestId) -> Result<u32, Box<dyn std::error::Error + Send + Sync>> {
 ///     if let Some(poster) = postback::poster() {
 ///         let half_way = Report::completed(&request_id, &format!("{} of {}", *frames / 2, *frames))?;
-///         poster.post(&Webhook::trusted("https://hooks.example.com/half-way")?, &half_way)?;
+///         poster.post(&Webhook::trusted("https://hooks.example.com/half-way"), &half_way)?;
 ///     }
 ///     Ok(*frames)
 /// }
