@@ -279,7 +279,7 @@ impl Finished {
 
     /// Returns why the request was not completed: also if its reports do not say it.
     pub fn reason(&self) -> Option<EndReason> {
-        (self.outcome.status != Status::Completed).then(|| EndReason::from(self.outcome.reason.as_str()))
+        EndReason::of(self.outcome.status, self.outcome.reason)
     }
 
     /// Returns the result.
