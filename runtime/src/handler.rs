@@ -38,6 +38,8 @@ pub use self::attempt::Attempt;
 pub(crate) use self::attribute::Asked;
 pub use self::attribute::{Announcement, Reads, WebhookProbe, type_path};
 pub use self::batch::{Batch, BatchHandler, BatchItem};
+#[cfg(feature = "forward")]
+pub(crate) use self::body::is_json_type;
 pub(crate) use self::body::{PayloadError, PayloadKind};
 pub use self::cancellation::{CancelReason, Cancellation};
 pub(crate) use self::checkpoint::Keeper;

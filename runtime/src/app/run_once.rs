@@ -75,7 +75,7 @@ pub(crate) async fn run_once(
         return Err(RunError::Route { route: route.to_owned(), known });
     };
     if let Some(payload) = known.payload {
-        let checked = caught(|| payload.check_type(&headers).and_then(|()| payload.check_body(&body)));
+        let checked = caught(|| payload.check(&headers, &body));
         let checked = checked.map_err(|_| RunError::Panicked)?;
         checked.map_err(|error| RunError::Payload(Causes(&error).to_string()))?;
     }

@@ -6,7 +6,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 use serde::de::IgnoredAny;
 
-use crate::handler::{AfterError, Ended};
+use crate::handler::{AfterError, Ended, is_json_type};
 use crate::policy::retry_after;
 use postback_wire::line::Escaped;
 use postback_wire::report::Json;
@@ -25,8 +25,7 @@ pub(super) fn head(status: StatusCode, headers: &HeaderMap) -> Result<bool, Ende
     }
     let value = headers.get(CONTENT_TYPE);
     let text = value.map(|value| String::from_utf8_lossy(value.as_bytes())).unwrap_or_default();
-    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if essence == "application/json" || (essence.contains('/') && essence.ends_with("+json")) {
+    if is_json_type(&text) {
         return Ok(true);
     }
     let found = match value {

@@ -46,6 +46,12 @@ impl PayloadKind {
         }
     }
 
+    /// Checks the headers and the body of a request.
+    pub(crate) fn check(self, headers: &HeaderMap, body: &[u8]) -> Result<(), PayloadError> {
+        self.check_type(headers)?;
+        self.check_body(body)
+    }
+
     /// Whether the handler accepts every body, whatever its content is. If true, the body need not be checked.
     pub(crate) fn takes_any_body(self) -> bool {
         matches!(self, Self::Bytes)
@@ -58,13 +64,14 @@ fn is_json(headers: &HeaderMap) -> Result<(), PayloadError> {
         return Ok(());
     }
     let text = String::from_utf8_lossy(value.as_bytes());
+    if is_json_type(&text) { Ok(()) } else { Err(PayloadError::ContentType { found: text.escape_debug().to_string() }) }
+}
+
+/// Whether the value of a header `content-type` means JSON: `application/json`, or a type that ends in `+json`.
+pub(crate) fn is_json_type(text: &str) -> bool {
     let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let suffix = essence.split_once('/').is_some_and(|(_, subtype)| subtype.ends_with("+json"));
-    if essence == "application/json" || suffix {
-        Ok(())
-    } else {
-        Err(PayloadError::ContentType { found: text.escape_debug().to_string() })
-    }
+    essence == "application/json" || suffix
 }
 
 /// Checks that the request body has no content encoding, or one that the server decodes: `gzip` or `zstd`.

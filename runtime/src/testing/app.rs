@@ -155,7 +155,7 @@ impl TestApp {
         let content_type = content_type.map_err(|_| TestError("the content type is not a valid header".to_owned()))?;
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, content_type)]);
         if let Some(payload) = route.payload {
-            let checked = caught(|| payload.check_type(&headers).and_then(|()| payload.check_body(&body)));
+            let checked = caught(|| payload.check(&headers, &body));
             let checked = checked.map_err(|text| TestError(format!("reading the payload panicked: {text}")))?;
             checked.map_err(|error| TestError(format!("the route {path} does not take the payload: {error}")))?;
         }
