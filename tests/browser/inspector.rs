@@ -19,11 +19,9 @@ pub const TESTS: &[(&str, Test)] = &[
     ("inspector_runs_nothing_of_a_webhook", runs_nothing_of_a_webhook),
     ("inspector_copies_what_came", copies_what_came),
     ("inspector_is_closed_to_other_pages", is_closed_to_other_pages),
-    ("inspector_fits_a_phone_and_is_light", fits_a_phone_and_is_light),
+    ("inspector_fits_a_phone", fits_a_phone),
 ];
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-/// The heaviest page, in bytes, without compression.
-const MAX_WEIGHT: u64 = 200 << 10;
 
 /// A program in a folder of its own, with the URL of its inspector.
 pub struct Inspector {
@@ -342,29 +340,12 @@ fn is_closed_to_other_pages(browser: &mut Browser) {
     browser.leaves_without_errors();
 }
 
-fn fits_a_phone_and_is_light(browser: &mut Browser) {
+fn fits_a_phone(browser: &mut Browser) {
     let inspector = Inspector::listen();
     let result = json!({"id": "order-1", "status": "completed", "result": {"text": "x".repeat(300)}});
     inspector.report(&format!("/orders/{}", "long".repeat(30)), "msg-1", &result);
     browser.open(&inspector.page());
     browser.wait_for_text("order-1");
-    let weight = browser.run(
-        "return performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation'))
-        .filter(one => !one.name.includes('/api/')).reduce((sum, one) => sum + one.transferSize, 0)",
-    );
-    // Printed, and not checked: a busy machine paints late.
-    let paints: Vec<Value> = (0..6)
-        .map(|_| {
-            let paint =
-                browser.run("return performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null");
-            browser.open("about:blank");
-            browser.open(&inspector.page());
-            browser.wait_for_text("order-1");
-            paint
-        })
-        .collect();
-    println!("the page weighs {weight} bytes; its first paints in ms, the first one in a fresh browser: {paints:?}");
-    assert!(weight.as_u64().unwrap() < MAX_WEIGHT);
     browser.resize(PHONE);
     assert!(browser.fits(), "the list is too wide");
     browser.screenshot("inspector_phone_list");

@@ -6,9 +6,10 @@
 //! one call after the other, and prints the median and the longest time until the answer is read. It does so on SQLite and on
 //! PostgreSQL. A middle page begins in the middle of all rows.
 //!
-//! For the cost, the sides take turns: clients make round trips, without dashboards and while [`OPEN`] dashboards show the
-//! overview. A dashboard is a client that makes the calls of the page, at its pace. Many are open, because the cost of one
-//! drowns in the noise. The ratios are those of turns that follow each other, and what one costs is the part of [`OPEN`].
+//! For the cost, the sides take turns: clients make round trips, without dashboards and while [`OPEN`] dashboards show a
+//! view. A dashboard is a client that follows the changes and makes the calls of the page, at its pace (`keep.js`). Many
+//! are open, because the cost of one drowns in the noise. The ratios are those of turns that follow each other, and what one
+//! costs is the part of [`OPEN`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +20,6 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use tokio::runtime::Runtime;
-use tokio::time::MissedTickBehavior;
 
 use crate::anatomy::Reading;
 use crate::numbers::{Rate, Spread, milliseconds, quantile};
@@ -32,10 +32,17 @@ const SAMPLES: u32 = 50;
 /// A list page that takes longer than this is a problem.
 const ASKED: Duration = Duration::from_millis(50);
 const TOKEN: &str = "the-admin-token-of-the-load-program";
-/// How many dashboards are open.
-const OPEN: u32 = 20;
-/// The calls of the overview, and the pause after each.
-const CALLS: [(&str, Duration); 2] = [("health", Duration::from_secs(5)), ("series?range=1h", Duration::from_secs(10))];
+/// How many dashboards are open: as many as a server lets follow its changes.
+const OPEN: u32 = 16;
+/// What a dashboard follows, whatever it shows.
+const FEED: &str = "changes?every=1s";
+/// The views that are measured, each with the call that it makes after a change, and one that it makes from time to time.
+const VIEWS: [(&str, &str, Option<&str>); 2] =
+    [("the overview", "health", Some("series?range=1h")), ("the list of requests", "requests", None)];
+/// The shortest time between two calls for the same, how many times as long as an answer it is, and the longest time.
+const PACE: (Duration, u32, Duration) = (Duration::from_secs(1), 20, Duration::from_secs(10));
+/// How often the charts are read anew.
+const CHARTS: Duration = Duration::from_secs(10);
 const WARM_UP: Duration = Duration::from_secs(2);
 /// The figures of each row of the table `series`.
 const FIGURES: &str = r#"{"accepted":6120,"completed":6102,"failed":18,"delivered":6101,"failed_attempts":12,"dead":1,"runs":{"us":61200000,"n":[100,500,3000,2000,400,80,20,15,5]},"deliveries":{"us":91200000,"n":[0,100,2500,3000,400,80,20,15,5]},"waiting":{"queued":12,"running":4,"undelivered":9,"oldest_request_ms":40,"oldest_delivery_ms":20}}"#;
@@ -166,20 +173,35 @@ fn cost(runtime: &Runtime, options: &Options) -> bool {
     let api = load.server.replace("/echo", "/_postback/api");
     let play = |time| runtime.block_on(load.round(Kind::RoundTrip, options.in_flight.into(), time));
     play(WARM_UP);
-    let turn = |open: bool| {
-        let calls = Arc::new(AtomicUsize::new(0));
-        let dashboards = if open { watch(runtime, &api, &calls) } else { Vec::new() };
-        let before = Reading::of(server.id());
-        let round = play(options.round());
-        let used = Reading::of(server.id()).since(&before);
-        dashboards.iter().for_each(tokio::task::JoinHandle::abort);
-        #[expect(clippy::cast_precision_loss, reason = "the printed figures are rounded anyway")]
-        let micros = used.all().nanoseconds as f64 / 1e3 / round.latencies.len().max(1) as f64;
-        (Rate::of(&round).0, micros, calls.load(Ordering::Relaxed))
-    };
+    for (view, often, seldom) in VIEWS {
+        let turn = |open: bool| {
+            let calls = Arc::new(AtomicUsize::new(0));
+            let dashboards = if open { watch(runtime, &api, often, seldom, &calls) } else { Vec::new() };
+            let before = Reading::of(server.id());
+            let round = play(options.round());
+            let used = Reading::of(server.id()).since(&before);
+            dashboards.iter().for_each(tokio::task::JoinHandle::abort);
+            #[expect(clippy::cast_precision_loss, reason = "the printed figures are rounded anyway")]
+            let micros = used.all().nanoseconds as f64 / 1e3 / round.latencies.len().max(1) as f64;
+            (Rate::of(&round).0, micros, calls.load(Ordering::Relaxed))
+        };
+        cost_of(view, options.rounds, turn);
+    }
+    let one = idle_cost(runtime, &api, server.id());
+    println!("the calls of one overview, while nothing else happens: {one:.0} µs of processor time a second");
+    server.terminate();
+    let stopped = server.ended();
+    let left = receiver.trips.settle();
+    println!("round trips: {left}");
+    stopped.success() && left.is_complete()
+}
+
+/// Measures a view in pairs of turns, and prints what it costs. A turn returns round trips a second, the processor time of
+/// one in µs, and the number of the dashboards' calls.
+fn cost_of(view: &str, rounds: u16, turn: impl Fn(bool) -> (f64, f64, usize)) {
     let (mut rates, mut costs, mut calls) = (Vec::new(), Vec::new(), 0);
     let (mut without, mut with) = (Vec::new(), Vec::new());
-    for number in 0..options.rounds {
+    for number in 0..rounds {
         // The first of a pair is not always the same side.
         let (plain, open) = if number % 2 == 0 {
             let plain = turn(false);
@@ -197,10 +219,9 @@ fn cost(runtime: &Runtime, options: &Options) -> bool {
     let (rate, micros) = (Spread::of(rates), Spread::of(costs));
     let share = |ratio: f64| (ratio - 1.0) * 100.0 / f64::from(OPEN);
     println!(
-        "{OPEN} open dashboards, {calls} calls; {:.0} round trips/s without and {:.0} with them (medians of {} pairs)",
+        "{OPEN} open dashboards that show {view}, {calls} calls; {:.0} round trips/s without and {:.0} with them (medians of {rounds} pairs)",
         Spread::of(without).median,
         Spread::of(with).median,
-        options.rounds
     );
     println!("  rate, ratio of pairs: {:.3} ({:.3} to {:.3})", rate.median, rate.least, rate.most);
     println!(
@@ -212,38 +233,49 @@ fn cost(runtime: &Runtime, options: &Options) -> bool {
         share(rate.median),
         share(micros.median)
     );
-    let one = idle_cost(runtime, &api, server.id());
-    println!("  the calls of one dashboard, while nothing else happens: {one:.0} µs of processor time a second");
-    server.terminate();
-    let stopped = server.ended();
-    let left = receiver.trips.settle();
-    println!("round trips: {left}");
-    stopped.success() && left.is_complete()
 }
 
-/// Opens [`OPEN`] dashboards, whose calls are spread evenly over time.
-fn watch(runtime: &Runtime, api: &str, calls: &Arc<AtomicUsize>) -> Vec<tokio::task::JoinHandle<()>> {
+/// Opens [`OPEN`] dashboards that show a view.
+fn watch(
+    runtime: &Runtime,
+    api: &str,
+    often: &'static str,
+    seldom: Option<&'static str>,
+    calls: &Arc<AtomicUsize>,
+) -> Vec<tokio::task::JoinHandle<()>> {
     let client = client();
-    let one = |number: u32, (path, pause): (&'static str, Duration)| {
-        let (client, url, calls) = (client.clone(), format!("{api}/{path}"), Arc::clone(calls));
+    let one = |number: u32| {
+        let (client, api, calls) = (client.clone(), api.to_owned(), Arc::clone(calls));
         runtime.spawn(async move {
-            let first = tokio::time::Instant::now() + pause * number / OPEN;
-            let mut ticks = tokio::time::interval_at(first, pause);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+            tokio::time::sleep(PACE.0 * number / OPEN).await;
+            let feed = client.get(format!("{api}/{FEED}")).bearer_auth(TOKEN).send();
+            let mut feed = feed.await.expect("a feed").error_for_status().expect("a feed");
+            let mut charts = None;
             loop {
-                ticks.tick().await;
-                get(&client, &url).await;
+                let begun = Instant::now();
+                get(&client, &format!("{api}/{often}")).await;
+                let took = begun.elapsed();
                 calls.fetch_add(1, Ordering::Relaxed);
+                if let Some(seldom) = seldom.filter(|_| charts.is_none_or(|at: Instant| at.elapsed() >= CHARTS)) {
+                    charts = Some(Instant::now());
+                    get(&client, &format!("{api}/{seldom}")).await;
+                    calls.fetch_add(1, Ordering::Relaxed);
+                }
+                tokio::time::sleep((took * PACE.1).clamp(PACE.0, PACE.2)).await;
+                // Under load, there is always a change. What came meanwhile is read at once, as by a browser.
+                feed.chunk().await.expect("a change").expect("an open feed");
             }
         })
     };
-    (0..OPEN).flat_map(|number| CALLS.map(|call| (number, call))).map(|(number, call)| one(number, call)).collect()
+    (0..OPEN).map(one).collect()
 }
 
-/// The processor time of the server for the calls that one dashboard makes in a second, in µs.
+/// The processor time of the server for the calls that one dashboard makes in a second if nothing changes, in µs.
 fn idle_cost(runtime: &Runtime, api: &str, process: u32) -> f64 {
     let client = client();
-    let micros = CALLS.map(|(path, pause)| {
+    // While the feed tells everything, the page asks every 15 s.
+    let calls = [("health", Duration::from_secs(15)), ("series?range=1h", Duration::from_secs(15))];
+    let micros = calls.map(|(path, pause)| {
         let before = Reading::of(process);
         for _ in 0..SAMPLES {
             runtime.block_on(get(&client, &format!("{api}/{path}")));

@@ -8,7 +8,7 @@ const KINDS = {
   cancelled: "warn", parked: "warn", held: "warn",
 };
 
-export const status = (name) => tag(name, KINDS[name] ?? "");
+export const status = (name, kind = KINDS[name] ?? "") => tag(String(name), kind);
 export const text = (value, most = 200) => visible(short(String(value ?? ""), most));
 
 // A time as the clock of the browser shows it. The API gives it in the form of RFC 3339.
@@ -25,8 +25,10 @@ function cellOf(content) {
 
 export const cellsOf = (cells) => cells.map(cellOf);
 
-export function table(name, columns, rows) {
+// `caption` is shown above the rows. `null`: a heading says the same already.
+export function table(name, columns, rows, caption = name) {
   return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": name }, element("table", {},
+    caption ? element("caption", {}, caption) : null,
     element("thead", {}, element("tr", {}, columns.map((column) => element("th", { scope: "col" }, column)))),
     element("tbody", {}, rows.map((cells) => element("tr", {}, cellsOf(cells))))));
 }

@@ -26,7 +26,7 @@ async function draw(into, _, ended) {
   if (ended.aborted || !isNew(into, [known, settings])) return;
   const live = items.filter((node) => node.state !== "over").length;
   fill(into, element("h2", {}, "Nodes"),
-    table("Nodes", ["node", "state", "last beat", "running", "delivering", "version", "started", "id"], items.map(row)),
+    table("Nodes", ["node", "state", "last beat", "running", "delivering", "version", "started", "id"], items.map(row), null),
     element("p", { class: "dim" }, live > 1
       ? `${live} nodes share the store. A receiver gets no more attempts at a time because there are several.`
       : "One node uses the store."),

@@ -20,7 +20,7 @@ async function draw(into, _, ended) {
     health.reason ? element("p", { class: "bad" }, text(health.reason)) : null,
     health.refuses ? element("p", { class: "warn" }, text(health.refuses)) : null,
     figures([
-      ["server", health.status], ["version", health.version], ["up for", duration(health.uptime_seconds * 1000)],
+      ["server", health.status], ["version", health.version], ["up for", health.uptime_seconds ? duration(health.uptime_seconds * 1000) : "less than 1 s"],
       ["waiting", queued.reduce((sum, [, count]) => sum + count, 0)], ["running", health.running],
       ["to deliver", health.undelivered], ["delivered since the start", health.delivered],
       ["given up since the start", health.given_up], ["disabled", health.disabled],

@@ -34,6 +34,37 @@ async function change(id, what, done) {
   }
 }
 
+const toDelivery = (id) => element("a", { class: "mono", href: `#deliveries/${encodeURIComponent(id)}` }, text(id));
+
+// The attempts of how many deliveries are in the timeline. Each may cost a call.
+const ATTEMPTED = 5;
+
+const kept = new Map(); // the attempts of deliveries that are over, which do not change
+
+// The attempts of the newest deliveries.
+async function attemptsOf(deliveries) {
+  const read = async ({ id, attempts, finished, last_attempt: last }) => {
+    if (attempts < 2) return last ? [{ ...last, id }] : [];
+    if (kept.has(id)) return kept.get(id);
+    const { history } = await call("GET", `api/deliveries/${encodeURIComponent(id)}`);
+    const made = history.map((attempt) => ({ ...attempt, id }));
+    if (kept.size > 100) kept.clear();
+    if (finished) kept.set(id, made);
+    return made;
+  };
+  return (await Promise.all(deliveries.slice(-ATTEMPTED).map(read))).flat();
+}
+
+// What happened to the request and to its reports, in the order of time.
+function timeline(events, attempts) {
+  const runs = events.map((event) => [event.at, [time(event.at), text(event.what), text(event.run), text(event.detail, 1000)]]);
+  const sends = attempts.map((one) => [one.started, [time(one.started), `attempt ${one.number}`, "", element("span", {},
+    status(one.status ?? "no answer", one.status >= 200 && one.status < 300 ? "good" : "bad"), ` after ${duration(one.took_ms)} `,
+    toDelivery(one.id), " ", text(one.error, 1000), " ", text(one.response, 500))]]);
+  const all = [...runs, ...sends].sort(([one], [other]) => Date.parse(one) - Date.parse(other));
+  return table("Timeline", ["at", "what", "run", "detail"], all.map(([, cells]) => cells));
+}
+
 // Whether changes are about this request, or about its deliveries.
 export const about = (changes, id) => changes.requests.some((one) => one.id === id)
   || changes.deliveries.some((one) => one.subject === id || sent.has(one.id));
@@ -42,10 +73,11 @@ let sent = new Set(); // the deliveries of the request that is shown
 
 export async function one(into, id, ended) {
   const path = encodeURIComponent(id);
-  const [request, deliveries] = await Promise.all([
-    call("GET", `api/requests/${path}`), call("GET", `api/deliveries?subject=${path}`)]);
-  if (ended.aborted || !isNew(into, [request, deliveries])) return;
-  sent = new Set(deliveries.items.map((delivery) => delivery.id));
+  const request = await call("GET", `api/requests/${path}`);
+  const { deliveries } = request;
+  const attempted = await attemptsOf(deliveries);
+  if (ended.aborted || !isNew(into, [request, attempted])) return;
+  sent = new Set(deliveries.map((delivery) => delivery.id));
   const isOver = Boolean(request.finished);
   fill(into, element("h2", { class: "mono" }, text(request.id)),
     element("div", { class: "row" }, status(request.status),
@@ -61,13 +93,12 @@ export async function one(into, id, ended) {
       element("pre", { class: "code", tabindex: "0" }, text(JSON.stringify(request.metadata, null, 2), 10000))),
     content("Payload", request.payload), content("Result", request.result), content("Error", request.error),
     request.detail ? element("p", {}, text(request.detail, 2000)) : null,
-    table("Timeline", ["at", "what", "run", "detail"],
-      request.timeline.map((event) => [time(event.at), text(event.what), text(event.run), text(event.detail, 1000)])),
-    deliveries.items.length ? table("Deliveries", ["delivery", "status", "url", "attempts"], deliveries.items.map((delivery) => [
-      element("a", { class: "mono", href: `#deliveries/${encodeURIComponent(delivery.id)}` }, text(delivery.id)),
-      status(delivery.status), text(delivery.url), String(delivery.attempts)])) : null,
+    timeline(request.timeline, attempted),
+    deliveries.length > ATTEMPTED ? element("p", { class: "dim" }, `The attempts of the last ${ATTEMPTED} deliveries are in the timeline.`) : null,
+    deliveries.length ? table("Deliveries", ["delivery", "status", "url", "attempts"], deliveries.map((delivery) => [
+      toDelivery(delivery.id), status(delivery.status), text(delivery.url), String(delivery.attempts)])) : null,
     request.headers.length ? element("details", {}, element("summary", {}, "Headers of the call"), table("Headers", ["name", "value"],
-      request.headers.slice(0, 200).map(([name, value]) => [text(name), text(value, 2000)]))) : null);
+      request.headers.slice(0, 200).map(([name, value]) => [text(name), text(value, 2000)]), null)) : null);
 }
 
 async function draw(into, id, ended, given) {

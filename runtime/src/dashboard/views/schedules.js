@@ -15,7 +15,7 @@ async function draw(into, _, ended) {
   const { items } = await call("GET", "api/schedules");
   if (ended.aborted || !isNew(into, items)) return;
   fill(into, element("h2", {}, "Schedules"), items.length
-    ? table("Schedules", ["route", "schedule", "time zone", "last", "next", "if it was missed"], items.map(row))
+    ? table("Schedules", ["route", "schedule", "time zone", "last", "next", "if it was missed"], items.map(row), null)
     : element("p", { class: "dim" }, "The program has no schedules."));
 }
 

@@ -31,7 +31,7 @@ async function draw(into, _, ended) {
   if (!isNew(body, read)) return;
   fill(body, element("p", { class: "dim" }, read.file ? `The settings file is ${text(read.file, 1000)}.` : "There is no settings file."),
     table("Settings", ["key", "value"], Object.entries(read.settings).map(([key, value]) => [
-      element("span", { class: "mono" }, text(key)), text(shown(value), 1000)])));
+      element("span", { class: "mono" }, text(key)), text(shown(value), 1000)]), null));
 }
 
 export const settings = { name: "settings", title: "Settings", every: 10, draw };
