@@ -15,7 +15,7 @@ mod health;
 pub(crate) mod model;
 mod names;
 mod nodes;
-mod offline;
+pub(crate) mod offline;
 mod openapi;
 mod query;
 mod replays;

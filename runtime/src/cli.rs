@@ -99,8 +99,7 @@ pub(crate) enum Command {
     Cron(Cron),
     /// Show live what a running server does: rates, queues, routes, origins, failures
     Top(Top),
-    /// List, show and cancel requests, and run failed ones again; changes need a running server
-    /// List, show, make and cancel requests, and run failed ones again; changes need a running server
+    /// List, show, make and cancel requests, and run failed ones again; only making one needs a running server
     #[command(subcommand)]
     Requests(Requests),
     /// Run a handler once, without a server, and print its result and the reports that would be sent

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use postback_tests::Receiver;
+use postback_tests::{Answer, Receiver};
 use serde_json::{Value, json};
 
 use crate::support::{SECRET, Server};
@@ -274,13 +274,51 @@ async fn lists_of_a_stopped_server_are_those_of_the_running_one() {
         (&["requests", "list", "--status", "over"][..], "in_queue, in_progress"),
         (&["requests", "show", "nobody"], "nobody"),
         (&["deliveries", "show", &id], "its deliveries are:"),
-        (&["requests", "retry", &id], "no server has the database"),
-        (&["requests", "cancel", &id], "no server has the database"),
+        (&["requests", "retry", &id], "is completed; only failed and cancelled requests are repeated"),
+        (&["requests", "cancel", &id], "is over, so it cannot be cancelled"),
+        (&["requests", "submit", "/echo"], "no server has the database"),
     ] {
         let output = run(&folder, arguments);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains(says), "{arguments:?}: {output:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_of_a_stopped_server_take_effect_at_its_next_start() {
+    let receiver = Receiver::answering(|_, before| Answer::Status(if before == 0 { 500 } else { 204 }));
+    let url = receiver.url("/in");
+    let settings = format!("[config]\nwebhook_url = {url:?}\n[delivery]\nschedule = [\"0s\"]\n");
+    let mut server = Server::start(&settings);
+    let folder = server.folder.path().to_owned();
+    let failed = server.submit("/fail", json!({"text": "no"})).await;
+    server.delivery("/fail", &failed, |delivery| delivery["state"] == "dead").await;
+    let waiting = server.submit_with("/gated", json!({"gate": "gate"}), &[("postback-run-at", "+1h")]).await;
+    server.stop();
+
+    let cancelled = json_of(&folder, &["requests", "cancel", &waiting]);
+    assert_eq!((&cancelled[0]["id"], &cancelled[0]["status"]), (&json!(waiting), &json!("cancelled")));
+    let retried = json_of(&folder, &["requests", "retry", &failed]);
+    let again = retried[0]["id"].as_str().unwrap().to_owned();
+    let sent = said(&folder, &["deliveries", "replay", "--all", "--status", "dead"]);
+    assert_eq!(sent, "1 deliveries are sent again\n");
+    assert!(said(&folder, &["endpoints", "disable", "http://a.example/in"]).contains("is disabled"));
+    assert!(said(&folder, &["endpoints", "disable", "https://b.example"]).contains("is disabled"));
+
+    server.restart();
+    assert_eq!(server.status("/gated", &waiting).await["status"], "cancelled");
+    // The report of the first run, which is sent again, and those of the cancelled and of the repeated request.
+    receiver.wait(4);
+    for id in [&waiting, &failed, &again] {
+        let bodies = receiver.all().into_iter().map(|hit| String::from_utf8_lossy(&hit.body).into_owned());
+        assert!(bodies.clone().any(|body| body.contains(id.as_str())), "{id}: {:?}", bodies.collect::<Vec<_>>());
+    }
+    let disabled = json_of(&folder, &["endpoints", "list"]);
+    assert_eq!(
+        (&disabled[0]["url"], &disabled[1]["url"]),
+        (&json!("http://a.example/in"), &json!("https://b.example"))
+    );
+    server.stop();
 }
 
 /// Checks that a list fits terminals of several widths, and that it has its ids, which have `of_id` characters, in full.

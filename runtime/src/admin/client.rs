@@ -16,6 +16,7 @@ use url::Url;
 use super::PATH;
 use super::offline::Offline;
 use crate::delivery::{self, ExchangeError};
+use crate::handler::Routes;
 use postback_store::Store;
 use postback_wire::line::{Causes, Escaped};
 
@@ -31,8 +32,8 @@ pub(crate) struct Client(Target);
 enum Target {
     #[cfg_attr(not(unix), expect(dead_code, reason = "only Unix has such sockets"))]
     Socket(PathBuf),
-    /// The store of a stopped server, for reads.
-    Store(Offline),
+    /// The store of a stopped server.
+    Store(Box<Offline>),
     Url {
         url: Url,
         token: HeaderValue,
@@ -119,9 +120,9 @@ impl Client {
         Ok(Self(Target::Url { url, token, ca_file: ca_file.map(Path::to_owned) }))
     }
 
-    /// Makes a client that reads the store of a stopped server.
-    pub(crate) fn of_store(store: Store) -> Self {
-        Self(Target::Store(Offline::new(store)))
+    /// Makes a client that reads and changes the store of a stopped server. `routes` are those of the program.
+    pub(crate) fn of_store(store: Store, routes: Routes) -> Self {
+        Self(Target::Store(Box::new(Offline::new(store, routes))))
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
@@ -191,7 +192,8 @@ impl Client {
         body: Option<(HeaderMap, Bytes)>,
     ) -> Result<(StatusCode, Bytes), ClientError> {
         if let Target::Store(offline) = &self.0 {
-            return Ok(offline.answer(&method, path).await);
+            let (_, body) = body.unwrap_or_default();
+            return Ok(offline.answer(&method, path, &body).await);
         }
         let (headers, body) = body.unwrap_or_default();
         let mut request = Request::builder().method(method);

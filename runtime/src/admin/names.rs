@@ -1,7 +1,7 @@
 //! Origins and disabled URLs: where reports wait, and which names the operator or a receiver has disabled.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 
 use axum::Extension;
@@ -15,7 +15,7 @@ use super::answer::{Answer, Json, Problem, read};
 use super::audit::{self, Actor};
 use super::model::{AllEnabled, DisabledName, Enabled, Endpoint, Name, Origin, Page};
 use super::query::{Parameters, name_cursor};
-use postback_store::{Disabled, DisabledNow};
+use postback_store::{Disabled, DisabledNow, Store};
 use postback_wire::webhook::{Webhook, origin_of, shown};
 
 const ORIGIN: &str = "`url` must be an origin: scheme, host and port, such as https://hooks.example.com";
@@ -169,8 +169,8 @@ pub(super) async fn disable_endpoint(
     body: Body,
 ) -> Answer<DisabledName> {
     let name: Name = read(body).await?;
-    let webhook = Webhook::new(&name.url).map_err(|error| Problem::invalid("url", format!("`url`: {error}")))?;
-    disable(&admin, who, "endpoint.disable", webhook.url().to_string(), name.reason).await
+    let of_task = Arc::clone(&admin);
+    admin.change(async move { disable_endpoint_as(&of_task.store, &who, name).await }).await
 }
 
 /// `POST /origins/disable`.
@@ -180,33 +180,47 @@ pub(super) async fn disable_origin(
     body: Body,
 ) -> Answer<DisabledName> {
     let name: Name = read(body).await?;
-    disable(&admin, who, "origin.disable", origin(&name.url)?, name.reason).await
+    let of_task = Arc::clone(&admin);
+    admin.change(async move { disable_origin_as(&of_task.store, &who, name).await }).await
+}
+
+/// Disables a URL in the name of `who`.
+pub(super) async fn disable_endpoint_as(
+    store: &Store,
+    who: &(impl Display + Sync),
+    Name { url, reason }: Name,
+) -> Answer<DisabledName> {
+    let webhook = Webhook::new(&url).map_err(|error| Problem::invalid("url", format!("`url`: {error}")))?;
+    disable(store, who, "endpoint.disable", webhook.url().as_str(), reason).await
+}
+
+/// Disables an origin in the name of `who`.
+pub(super) async fn disable_origin_as(
+    store: &Store,
+    who: &(impl Display + Sync),
+    Name { url, reason }: Name,
+) -> Answer<DisabledName> {
+    disable(store, who, "origin.disable", &origin(&url)?, reason).await
 }
 
 async fn disable(
-    admin: &Arc<Admin>,
-    who: Actor,
+    store: &Store,
+    who: &(impl Display + Sync),
     what: &'static str,
-    name: String,
+    name: &str,
     reason: Option<String>,
 ) -> Answer<DisabledName> {
     let reason = reason.unwrap_or_else(|| "disabled by the operator".to_owned());
     if reason.len() > MAX_REASON {
         return Err(Problem::invalid("reason", format!("`reason` has more than {MAX_REASON} bytes")));
     }
-    let of_task = Arc::clone(admin);
-    let disabled = admin.change(async move {
-        let url = shown_name(&name);
-        match of_task.store.disable(&name, &reason).await? {
-            // What is disabled already gets the new reason, so that is a change, too.
-            DisabledNow::Done | DisabledNow::Already => audit::record(&of_task.store, &who, what, &url, &reason).await,
-            DisabledNow::Full => {
-                return Err(Problem::conflict("too many URLs are disabled; enable some of them first"));
-            }
-        }
-        Ok(url)
-    });
-    Ok(Json(DisabledName { url: disabled.await? }))
+    let url = shown_name(name);
+    match store.disable(name, &reason).await? {
+        // What is disabled already gets the new reason, so that is a change, too.
+        DisabledNow::Done | DisabledNow::Already => audit::record(store, who, what, &url, &reason).await,
+        DisabledNow::Full => return Err(Problem::conflict("too many URLs are disabled; enable some of them first")),
+    }
+    Ok(Json(DisabledName { url }))
 }
 
 /// Reads an origin: scheme, host and port, with or without a path of `/`.

@@ -3,6 +3,7 @@
 mod count;
 
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -91,6 +92,22 @@ impl Replays {
         let shown = job.shown();
         self.stop.spawn(run(self.store.clone(), self.clock.clone(), job, source, self.stop.clone()));
         Ok(shown)
+    }
+
+    /// Starts a replay in the name of `who`.
+    pub(super) async fn start_as(&self, who: &(impl Display + Sync), selection: Selection) -> Answer<Replay> {
+        let source = source(&selection, &self.clock)?;
+        // The URL may contain a secret. From here on, it is only shown.
+        let selection = Selection { url: selection.url.as_deref().map(shown), ..selection };
+        let replay = self.start(selection, source)?;
+        let selected = serde_json::to_string(&replay.selection).unwrap_or_default();
+        audit::record(&self.store, who, "delivery.replay_all", &replay.id, &selected).await;
+        Ok(Json(replay))
+    }
+
+    /// Returns what is known of a replay.
+    pub(super) fn shown(&self, id: &str) -> Answer<Replay> {
+        Ok(Json(self.find(id)?.shown()))
     }
 
     fn find(&self, id: &str) -> Result<Arc<Job>, Problem> {
@@ -185,18 +202,9 @@ pub(super) async fn start(
     body: Body,
 ) -> Result<Response, Problem> {
     let selection: Selection = read(body).await?;
-    let source = source(&selection, &admin.clock)?;
-    // The URL may contain a secret. From here on, it is only shown.
-    let selection = Selection { url: selection.url.as_deref().map(shown), ..selection };
     let of_task = Arc::clone(&admin);
-    let started = admin.change(async move {
-        let replay = of_task.replays.start(selection, source)?;
-        let selected = serde_json::to_string(&replay.selection).unwrap_or_default();
-        audit::record(&of_task.store, &who, "delivery.replay_all", &replay.id, &selected).await;
-        Ok(replay)
-    });
-    let replay = started.await?;
-    let mut response = Json(replay).into_response();
+    let started = admin.change(async move { of_task.replays.start_as(&who, selection).await });
+    let mut response = started.await?.into_response();
     *response.status_mut() = StatusCode::ACCEPTED;
     Ok(response)
 }
@@ -268,7 +276,7 @@ pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Answer<Page<Replay>
 
 /// `GET /replays/{id}`.
 pub(super) async fn show(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> Answer<Replay> {
-    Ok(Json(admin.replays.find(&id)?.shown()))
+    admin.replays.shown(&id)
 }
 
 /// `DELETE /replays/{id}`: stops a replay. What it has done stays done.

@@ -1,5 +1,6 @@
 //! Requests: lists, single requests, cancel and retry.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use axum::Extension;
@@ -15,6 +16,7 @@ use super::deliveries;
 use super::model::{Cancelled, Content, Event, Page, Progress, Request, RequestDetail, Retried};
 use super::query::{Parameters, name_cursor, row_cursor};
 use crate::cancel;
+use crate::handler::Routes;
 use crate::problem::Code;
 use postback_store::overview::{Excerpt, RequestFilter, RequestLine, RequestStatus};
 use postback_store::{self as store, Cancelled as WasCancelled, NewRequest, Store, Submitted, Timeline};
@@ -212,18 +214,25 @@ pub(super) async fn cancel(
     Extension(who): Extension<Actor>,
     Path(id): Path<String>,
 ) -> Answer<Cancelled> {
-    let id = parse(&id)?;
-    let path = admin.store.summary(&id).await?.ok_or_else(|| unknown(&id))?.route;
-    let (of_task, to_cancel) = (Arc::clone(&admin), id.clone());
-    let cancelled = admin.change(async move {
-        let route = (path.as_str(), of_task.routes.get(&path));
-        let cancelled = cancel::cancel(&of_task.store, &of_task.clock, route, &to_cancel, None).await?;
-        if let WasCancelled::AtOnce(_) | WasCancelled::Stopping = &cancelled {
-            audit::record(&of_task.store, &who, "request.cancel", to_cancel.as_str(), "").await;
-        }
-        Ok(cancelled)
-    });
-    let status = match cancelled.await? {
+    let of_task = Arc::clone(&admin);
+    admin.change(async move { cancel_as(&of_task.store, &of_task.clock, &of_task.routes, &who, &id).await }).await
+}
+
+/// Cancels a request in the name of `who`.
+pub(super) async fn cancel_as(
+    store: &Store,
+    clock: &Clock,
+    routes: &Routes,
+    who: &(impl Display + Sync),
+    id: &str,
+) -> Answer<Cancelled> {
+    let id = parse(id)?;
+    let path = store.summary(&id).await?.ok_or_else(|| unknown(&id))?.route;
+    let cancelled = cancel::cancel(store, clock, (path.as_str(), routes.get(&path)), &id, None).await?;
+    if let WasCancelled::AtOnce(_) | WasCancelled::Stopping = &cancelled {
+        audit::record(store, who, "request.cancel", id.as_str(), "").await;
+    }
+    let status = match cancelled {
         WasCancelled::AtOnce(_) => "cancelled",
         WasCancelled::Stopping => "in_progress",
         WasCancelled::Over => {
@@ -241,17 +250,27 @@ pub(super) async fn retry(
     Extension(who): Extension<Actor>,
     Path(id): Path<String>,
 ) -> Answer<Retried> {
-    let id = parse(&id)?;
     if admin.draining.is_stopping() {
         return Err(postback_store::Error::Closed.into());
     }
     let of_task = Arc::clone(&admin);
-    admin.change(async move { retry_as(&of_task, &who, &id).await }).await
+    let retried = admin.change(async move {
+        let _turn = of_task.reads.acquire().await;
+        retry_as(&of_task.store, &of_task.clock, &of_task.routes, &who, &id).await
+    });
+    retried.await
 }
 
-async fn retry_as(admin: &Admin, who: &Actor, id: &RequestId) -> Answer<Retried> {
-    let _turn = admin.reads.acquire().await;
-    let original = admin.store.original(id).await?.ok_or_else(|| unknown(id))?;
+/// Repeats a request in the name of `who`.
+pub(super) async fn retry_as(
+    store: &Store,
+    clock: &Clock,
+    routes: &Routes,
+    who: &(impl Display + Sync),
+    id: &str,
+) -> Answer<Retried> {
+    let id = &parse(id)?;
+    let original = store.original(id).await?.ok_or_else(|| unknown(id))?;
     match original.status {
         RequestStatus::Failed | RequestStatus::Cancelled => {}
         RequestStatus::Completed => {
@@ -263,7 +282,7 @@ async fn retry_as(admin: &Admin, who: &Actor, id: &RequestId) -> Answer<Retried>
             return Err(Problem::conflict(format!("request {id} is not over; cancel it first")));
         }
     }
-    if admin.routes.get(&original.route).is_none() {
+    if routes.get(&original.route).is_none() {
         let detail = format!("this program has no route {}, so request {id} would never run", original.route);
         return Err(Problem::conflict(detail));
     }
@@ -282,15 +301,15 @@ async fn retry_as(admin: &Admin, who: &Actor, id: &RequestId) -> Answer<Retried>
         owner: original.owner,
         terms: original.terms,
         extras: original.extras,
-        ..NewRequest::new(new.clone(), original.route, body, admin.clock.now())
+        ..NewRequest::new(new.clone(), original.route, body, clock.now())
     };
-    match admin.store.submit(request).await? {
+    match store.submit(request).await? {
         Submitted::New => {}
         Submitted::Known | Submitted::Conflict | Submitted::Repeated(_) | Submitted::KeyReused => {
             return Err(Problem::internal());
         }
     }
-    audit::record(&admin.store, who, "request.retry", id.as_str(), &format!("as {new}")).await;
+    audit::record(store, who, "request.retry", id.as_str(), &format!("as {new}")).await;
     Ok(Json(Retried { id: new.to_string(), retry_of: id.to_string() }))
 }
 

@@ -14,6 +14,7 @@ use super::table::Table;
 use crate::admin::audit;
 use crate::admin::client::Client;
 use crate::admin::model::{Attempt, Delivery, DeliveryDetail, Replay, Replayed as Answer, Selection};
+use crate::handler::Routes;
 use postback_store::{self as store, DeliveryRecord, DeliveryState, Replayed, Store};
 use postback_wire::id::{ReportId, RequestId};
 use postback_wire::line::Escaped;
@@ -51,7 +52,7 @@ pub(crate) enum Deliveries {
     Replay {
         /// The `webhook-id` of each delivery; its receiver got it, and `list` shows it
         ids: Vec<String>,
-        /// Replay all deliveries that the filters select; needs a running server
+        /// Replay all deliveries that the filters select
         #[arg(long, conflicts_with = "ids")]
         all: bool,
         #[command(flatten)]
@@ -106,12 +107,14 @@ impl Deliveries {
     pub(crate) async fn run(&self, options: store::Options, ca_file: Option<&Path>) -> Result<String, String> {
         match (self.remote().find(&options.place, ca_file)?, self) {
             (Some(client), _) => self.ask(&client).await,
-            (None, Self::List { .. } | Self::Show { .. }) if is_kept(&options.place) => {
-                with_store(options, async |store| Ok(self.ask(&Client::of_store(store.clone())).await)).await
-            }
             (None, Self::Replay { ids, all: false, filter, json, .. }) => {
                 one_or_more(ids, filter)?;
                 with_store(options, async |store| replay_each(store, ids, *json).await).await
+            }
+            (None, _) if is_kept(&options.place) => {
+                let offline =
+                    async |store: &Store| Ok(self.ask(&Client::of_store(store.clone(), Routes::default())).await);
+                with_store(options, offline).await
             }
             _ => self.remote().client(&options.place, ca_file).map(|_| String::new()),
         }

@@ -10,6 +10,7 @@ use super::table::Table;
 use crate::admin::audit;
 use crate::admin::client::Client;
 use crate::admin::model::{AllEnabled, DisabledName, Enabled, Endpoint, Name};
+use crate::handler::Routes;
 use postback_store::{self as store, Disabled, Store};
 use postback_wire::line::Escaped;
 use postback_wire::webhook::{Webhook, shown};
@@ -37,7 +38,7 @@ pub(crate) enum Endpoints {
         #[command(flatten)]
         remote: Remote,
     },
-    /// Disable a webhook, so that its reports are held until it is enabled; needs a running server
+    /// Disable a webhook, so that its reports are held until it is enabled
     Disable {
         /// The URL in full, or the scheme, host and port of an origin
         #[arg(value_name = "ENDPOINT")]
@@ -70,7 +71,11 @@ impl Endpoints {
             return self.ask(&client).await;
         }
         match self {
-            Self::Disable { remote, .. } => remote.client(&options.place, ca_file).map(|_| String::new()),
+            Self::Disable { .. } => {
+                let offline =
+                    async |store: &Store| Ok(self.ask(&Client::of_store(store.clone(), Routes::default())).await);
+                with_store(options, offline).await
+            }
             Self::List { json, .. } => {
                 with_store(options, async |store| Ok(shown_list(&offline(store).await?, *json))).await
             }

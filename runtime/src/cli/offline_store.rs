@@ -1,6 +1,7 @@
 //! Opens the store of a stopped server for a command. A store belongs to one process, so the server must be stopped
 //! meanwhile.
 
+pub(super) use crate::admin::offline::BY;
 use postback_store::{self as store, Location, Store};
 use postback_wire::id::NodeId;
 use postback_wire::line::Causes;
@@ -9,9 +10,6 @@ use postback_wire::time::Clock;
 /// The result of a command that uses the store. The outer error is an error of the store. The inner result is the result
 /// of the command, or the reason why the command has failed.
 pub(super) type CommandResult<T = String> = Result<Result<T, String>, store::Error>;
-
-/// Who makes the changes of a command while the server is stopped, in the audit.
-pub(super) const BY: &str = "command line";
 
 /// Opens the store, runs a command on the store, and closes the store.
 pub(super) async fn with_store<T>(

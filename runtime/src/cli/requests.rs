@@ -14,7 +14,8 @@ use super::remote::{Done, ListArguments, Remote, each, json, listed, said};
 use super::table::Table;
 use crate::admin::client::Client;
 use crate::admin::model::{Cancelled, Content, Event, Progress, Request, RequestDetail, Retried};
-use postback_store as store;
+use crate::handler::Routes;
+use postback_store::{self as store, Store};
 use postback_wire::id::RequestId;
 use postback_wire::line::Escaped;
 
@@ -97,14 +98,28 @@ impl Requests {
         &self.remote().common
     }
 
+    /// Whether the command needs the routes of the program: it changes requests, and no server runs that could.
+    pub(crate) fn needs_routes(&self, options: &store::Options, ca_file: Option<&Path>) -> bool {
+        let changes = matches!(self, Self::Cancel { .. } | Self::Retry { .. }) && is_kept(&options.place);
+        changes && matches!(self.remote().find(&options.place, ca_file), Ok(None))
+    }
+
     /// Runs the command. Returns the text to print, or the reason why the command has failed.
-    pub(crate) async fn run(&self, options: &store::Options, ca_file: Option<&Path>) -> Result<String, String> {
+    pub(crate) async fn run(
+        &self,
+        options: &store::Options,
+        ca_file: Option<&Path>,
+        routes: Routes,
+    ) -> Result<String, String> {
         if let Some(client) = self.remote().find(&options.place, ca_file)? {
             return self.ask(client).await;
         }
         match self {
-            Self::List { .. } | Self::Show { .. } if is_kept(&options.place) => {
-                with_store(options.clone(), async |store| Ok(self.ask(Client::of_store(store.clone())).await)).await
+            // Without a server, nobody would run the request.
+            Self::Submit(_) => self.remote().client(&options.place, ca_file).map(|_| String::new()),
+            _ if is_kept(&options.place) => {
+                let offline = async |store: &Store| Ok(self.ask(Client::of_store(store.clone(), routes)).await);
+                with_store(options.clone(), offline).await
             }
             _ => self.remote().client(&options.place, ca_file).map(|_| String::new()),
         }

@@ -10,6 +10,7 @@ use super::{Failure, Program, routes};
 use crate::api::Served;
 use crate::app::{IntoApp, run_once};
 use crate::cli::{self, Command, exit, print_result};
+use crate::handler::Routes;
 use crate::settings::Settings;
 
 /// Runs a command. `serve` is not one of them.
@@ -42,7 +43,9 @@ where
             control.block_on(command.run(settings.store.clone(), ca_file)).map_err(Failure::other)?
         }
         Command::Requests(command) => {
-            control.block_on(command.run(&settings.store, ca_file)).map_err(Failure::other)?
+            let needs_routes = command.needs_routes(&settings.store, ca_file);
+            let routes = if needs_routes { routes(settings, build, handlers)? } else { Routes::default() };
+            control.block_on(command.run(&settings.store, ca_file, routes)).map_err(Failure::other)?
         }
         Command::Nodes(command) => control.block_on(command.run(&settings.store, ca_file)).map_err(Failure::other)?,
         Command::Cron(command) => control.block_on(command.run(&settings.store, ca_file)).map_err(Failure::other)?,
