@@ -108,6 +108,12 @@ pub(crate) enum StartError {
          a gateway in front of the server checks its callers"
     )]
     NoToken(SocketAddr),
+    #[error(
+        "nothing says who may call the router: make a token with `tokens new NAME` or [[server.token]], call \
+         `listens_on` if the service listens on a loopback address, or call `without_tokens` if the service checks its \
+         callers"
+    )]
+    NoTokenForRouter,
     #[error("the tokens cannot be read from the store")]
     Store(#[source] store::Error),
 }
@@ -125,12 +131,12 @@ pub(crate) struct Access {
 
 impl Access {
     /// Makes an `Access` that knows the tokens of the settings and of the store. Fails if others can reach the address
-    /// `listen` and nothing says who they are.
+    /// `listen` and nothing says who they are. `None`: it is not known where the program listens.
     pub(crate) async fn start(
         options: &Options,
         store: &Store,
         clock: Clock,
-        listen: SocketAddr,
+        listen: Option<SocketAddr>,
     ) -> Result<Arc<Self>, StartError> {
         let access = Self::new(options, clock);
         let records = store.tokens().await.map_err(StartError::Store)?;
@@ -146,12 +152,15 @@ impl Access {
 
     /// Checks whether these options would let everybody in without the operator's will: others can reach the address
     /// `listen`, and nothing says who they are.
-    pub(crate) fn check(&self, options: &Options, listen: SocketAddr) -> Result<(), StartError> {
+    pub(crate) fn check(&self, options: &Options, listen: Option<SocketAddr>) -> Result<(), StartError> {
         let has_tokens = self.has_tokens.load(Ordering::Acquire) || !options.tokens.is_empty();
-        if has_tokens || options.auth == Auth::None || listen.ip().to_canonical().is_loopback() {
-            Ok(())
-        } else {
-            Err(StartError::NoToken(listen))
+        if has_tokens || options.auth == Auth::None {
+            return Ok(());
+        }
+        match listen {
+            Some(listen) if listen.ip().to_canonical().is_loopback() => Ok(()),
+            Some(listen) => Err(StartError::NoToken(listen)),
+            None => Err(StartError::NoTokenForRouter),
         }
     }
 

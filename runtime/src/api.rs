@@ -13,6 +13,7 @@ mod conditions;
 mod connections;
 mod cors;
 mod credentials;
+mod embedded;
 mod events;
 mod gate;
 mod head;
@@ -52,6 +53,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use self::answer_memory::AnswerMemory;
 use self::body_memory::BodyMemory;
+use self::embedded::Documents;
+pub(crate) use self::embedded::Readiness;
 use self::events::Events;
 use self::inflate::Inflater;
 use self::keys_in_use::KeysInUse;
@@ -94,7 +97,6 @@ const BACKLOG: u32 = 1_024;
 /// still answers HTTP calls about stored requests. When the server stops, active HTTP calls have a few seconds to
 /// finish.
 pub(crate) struct Server {
-    listener: TcpListener,
     api: Arc<Api>,
     /// What is served on the same address beside this API, with its own check of who calls.
     beside: Option<Router>,
@@ -138,7 +140,7 @@ struct Api {
     store: Store,
     clock: Clock,
     routes: Routes,
-    document: Document,
+    documents: Documents,
     options: Options,
     access: Arc<Access>,
     guard: Guard,
@@ -219,7 +221,6 @@ fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
 
 impl Server {
     pub(crate) fn new(
-        listener: TcpListener,
         store: Store,
         clock: Clock,
         served: Served,
@@ -238,7 +239,7 @@ impl Server {
             store,
             clock,
             routes,
-            document,
+            documents: Documents::new(document),
             options,
             access,
             guard,
@@ -256,7 +257,7 @@ impl Server {
             unreadable,
             not_ready,
         };
-        Self { listener, api: Arc::new(api), beside: None }
+        Self { api: Arc::new(api), beside: None }
     }
 
     /// Returns what accepts requests of the operator.
@@ -270,8 +271,8 @@ impl Server {
         Self { beside: Some(router), ..self }
     }
 
-    pub(crate) async fn run(self) {
-        connections::serve(self.listener, router(&self.api, self.beside), &self.api).await;
+    pub(crate) async fn run(self, listener: TcpListener) {
+        connections::serve(listener, router(&self.api, self.beside), &self.api).await;
     }
 }
 
@@ -282,8 +283,9 @@ fn router(api: &Arc<Api>, beside: Option<Router>) -> Router {
         .merge(methods::router(api))
         .fallback(move |request: Request| async move {
             let path = request.uri().path();
-            let near = target::near(&known, path);
-            Problem::unknown_path(path, near.as_deref()).respond(Form::of(request.headers()))
+            let below = embedded::below(request.extensions());
+            let near = target::near(&known, path).map(|near| format!("{below}{near}"));
+            Problem::unknown_path(&format!("{below}{path}"), near.as_deref()).respond(Form::of(request.headers()))
         })
         .layer(middleware::from_fn_with_state(Arc::clone(&access), gate::pass));
     cors::with_cors(router, access)

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use self::delivery_options::delivery_options;
-pub(crate) use self::node::Node;
+pub(crate) use self::node::{Front, Node, Routers, StartError};
 pub(crate) use self::reload::Reread;
 pub(crate) use self::run_once::{Ran, run_once};
 #[cfg(feature = "cron")]
@@ -62,7 +62,7 @@ use postback_wire::webhook::{IntoWebhook, Webhooks};
 ///     App::new(settings).route("/count", count).example(r#"{"text":"hello"}"#)
 /// }
 /// ```
-#[must_use = "an app does nothing until it is returned to `#[postback::main]`"]
+#[must_use = "an app does nothing until it is returned to `#[postback::main]`, or is made a router"]
 pub struct App<S> {
     settings: S,
     states: States,

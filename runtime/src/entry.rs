@@ -1,6 +1,8 @@
-//! The code that `#[postback::main]` calls: it runs a program from the command line to the exit code.
+//! The code that `#[postback::main]` calls: it runs a program from the command line to the exit code. And the router for
+//! programs that have a server of their own.
 
 mod commands;
+mod embedded;
 mod inspected;
 mod listen;
 mod signals;
@@ -14,6 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
 
 use self::commands::told;
+pub use self::embedded::{Embedded, IntoRouter, RouterError};
 use self::inspected::set_webhook;
 use self::signals::{Asked, Signals};
 use self::threads::{CONTROL_THREADS, handler_runtime, thread_failure};
@@ -300,7 +303,7 @@ async fn serve_until_stopped(
     let ready = Ready {
         settings,
         routes: &served.routes,
-        address: node.address(),
+        address: node.address().unwrap_or(settings.server.listen),
         needs_tokens: node.needs_tokens(),
         inspector: inspector_line,
         link: node.link(),
@@ -316,7 +319,10 @@ async fn serve_until_stopped(
                     tracing::info!("{signal}: stopping; runs have {grace} s, a second signal ends them at once");
                     break false;
                 }
-                Asked::Reload => node.reload().await,
+                Asked::Reload => {
+                    // The log says what has changed.
+                    let _ = node.reload("signal SIGHUP").await;
+                }
             },
             why = node.broken() => {
                 tracing::error!("{why}: the process ends, to be started again; no accepted request is lost");

@@ -61,7 +61,9 @@
 //!
 //! # In an existing program
 //!
-//! You can call a function with the attribute as any other function. Its reports go out in the background, through the
+//! If it has an axum service, [`App::into_router`] adds the whole workload server to it. The guide `embedding` shows how.
+//!
+//! You can also call a function with the attribute as any other function. Its reports go out in the background, through the
 //! [`Poster`] of the process:
 //!
 //! ```no_run
@@ -214,7 +216,7 @@ mod panics;
 mod spans;
 
 /// Guides, one for each kind of reader: operators, those who watch a server or use its commands, callers of the API and its errors, receivers, authors of handlers,
-/// those who put a server before a container, and those who try out their set-up.
+/// those who put a server before a container or into a program of their own, and those who try out their set-up.
 pub mod guide {
     // The guide `handlers` has links to items that exist only if these features are on.
     #[cfg(all(feature = "server", feature = "testing"))]
@@ -225,6 +227,10 @@ pub mod guide {
     #[cfg(feature = "forward")]
     #[doc = include_str!("../docs/guide/containers.md")]
     pub mod containers {}
+
+    #[cfg(feature = "server")]
+    #[doc = include_str!("../docs/guide/embedding.md")]
+    pub mod embedding {}
 
     #[doc = include_str!("../docs/guide/operator.md")]
     pub mod operator {}
@@ -256,13 +262,16 @@ pub mod guide {
 
 #[cfg(feature = "server")]
 pub use app::{App, IntoApp};
+/// The crate whose `Router` [`App::into_router`] returns, in the version that this crate uses: axum 0.8.
+#[cfg(feature = "server")]
+pub use axum;
 /// The type of a payload that a handler receives as raw bytes. The type comes from the crate `bytes`.
 #[cfg(feature = "server")]
 pub use bytes::Bytes;
 #[cfg(feature = "cron")]
 pub use cron::Tick;
 #[cfg(feature = "server")]
-pub use entry::{Program, run};
+pub use entry::{Embedded, IntoRouter, Program, RouterError, run};
 #[cfg(feature = "forward")]
 pub use forward::Target;
 /// What an extractor of your own is made of. [`Extract`] has an example.

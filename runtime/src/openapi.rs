@@ -47,6 +47,17 @@ impl Document {
         // A document always becomes JSON: the keys of all its maps are texts.
         let mut document = serde_json::to_value(document).unwrap_or_default();
         document["components"]["schemas"] = Value::Object(schemas);
+        Self::of(&document)
+    }
+
+    /// Returns the same document for an API whose paths are below this path.
+    pub(crate) fn below(&self, path: &str) -> Self {
+        let mut document: Value = serde_json::from_slice(&self.text).unwrap_or_default();
+        document["servers"] = json!([{ "url": path }]);
+        Self::of(&document)
+    }
+
+    fn of(document: &Value) -> Self {
         let text = format!("{document:#}\n");
         let mut etag = "\"".to_owned();
         for byte in &digest(&SHA256, text.as_bytes()).as_ref()[..TAG_BYTES] {

@@ -211,3 +211,26 @@ async fn resume_goes_on_where_it_was_after_kill() {
     assert_eq!(receiver.wait_for(&nothing).json()["error"], "there is nothing to import");
     process.wait_for("there is nothing to import");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn embed_runs_jobs_inside_a_service_and_ends_them_before_it_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Process::start(example("embed"), folder.path(), &["127.0.0.1:0"], &[]);
+    let output = process.wait_for("embed ready on ");
+    let url = output.lines().find_map(|line| line.split_once("embed ready on ")).unwrap().1.trim().to_owned();
+    let print = async |key: &str, pages: u32| {
+        let post = client().post(format!("{url}/jobs/print")).header("x-api-key", key);
+        post.json(&json!({ "pages": pages })).send().await.unwrap()
+    };
+    assert_eq!(print("wrong", 1).await.status(), 401, "the service's own layer");
+    let answer: Value = print("secret", 2).await.json().await.unwrap();
+    process.wait_for(&format!("the job {} is Completed", answer["id"].as_str().unwrap()));
+    let printed = client().get(format!("{url}/printed")).header("x-api-key", "secret").send().await.unwrap();
+    assert_eq!(printed.text().await.unwrap(), "2 pages\n");
+
+    let answer: Value = print("secret", 5).await.json().await.unwrap();
+    process.interrupt();
+    assert_eq!(process.ended().code(), Some(0));
+    let output = process.output();
+    assert!(output.contains(&format!("the job {} is Completed", answer["id"].as_str().unwrap())), "{output}");
+}

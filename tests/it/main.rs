@@ -15,6 +15,7 @@ mod connections;
 mod crash;
 mod draining;
 mod early_answers;
+mod embedded;
 mod endpoints;
 mod errors;
 mod event_streams;

@@ -58,6 +58,8 @@ pub(super) struct BodyMemory {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     TooLarge,
+    /// The body is larger than a limit of the service in which the router is nested.
+    TooLargeForService,
     /// The connection or the HTTP/2 stream ended before the whole body had arrived.
     CutOff,
     /// The chunks of the body are malformed. The value says what is wrong with the chunks.
@@ -319,6 +321,10 @@ impl Pools {
 /// Returns the reason why the rest of a body could not be read. The reason is derived from the error of hyper.
 fn read_error(error: &(dyn std::error::Error + 'static)) -> Refused {
     let mut causes = std::iter::successors(Some(error), |error| error.source());
+    // A service that has nested the router may have a smaller limit of its own.
+    if causes.clone().any(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>) {
+        return Refused::TooLargeForService;
+    }
     let Some(cause) = causes.find_map(|error| error.downcast_ref::<std::io::Error>()) else { return Refused::CutOff };
     // hyper returns these two kinds of errors only for malformed chunks. Only the text of the error says what is wrong
     // with a chunk.

@@ -86,7 +86,7 @@ async fn route(router: Router, mut head: Parts, body: RequestBody) -> Response {
 
 /// Removes the body of the answer to a `HEAD`. The header `content-length` says how long the body of a `GET` would be.
 /// hyper does this only on HTTP/1.
-fn without_body(response: &mut Response) {
+pub(super) fn without_body(response: &mut Response) {
     let body = std::mem::take(response.body_mut());
     let length = body.size_hint().exact().filter(|_| response.status() != StatusCode::NO_CONTENT);
     // A route may have dropped a body whose length is not known, such as a stream of events. Then the length seems to be

@@ -35,7 +35,7 @@ use super::problem::{Code, Form, Problem};
 use super::result;
 use super::status::{is_theirs, unanswered};
 use super::streamed_answer::{AnswerError, AnswerText, StreamedBody};
-use super::{Api, gate};
+use super::{Api, embedded, gate};
 use crate::access::{Caller, ClientAddress, Scope};
 use crate::handler::Route;
 use postback_store::{Error, Stage, Timeline, Watch};
@@ -87,7 +87,8 @@ pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, mut request: Request)
     let head = request.into_parts().0;
     let text = head.uri.path().rsplit('/').nth(1).unwrap_or_default();
     let last = last_event(&head.headers, head.uri.query().unwrap_or_default());
-    let answer = answer(api, &route, caller, (connection, party), text, last).await;
+    let base = format!("{}{}", embedded::below(&head.extensions), route.path);
+    let answer = answer(api, (&route, &base), caller, (connection, party), text, last).await;
     answer.unwrap_or_else(|problem| problem.respond(form))
 }
 
@@ -104,7 +105,7 @@ fn last_event(headers: &HeaderMap, query: &str) -> Option<Key> {
 
 async fn answer(
     api: Arc<Api>,
-    route: &Route,
+    (route, base): (&Route, &str),
     caller: Caller,
     (connection, party): (Option<Arc<Connection>>, Party),
     text: &str,
@@ -131,7 +132,7 @@ async fn answer(
     let slot = slot.ok_or_else(|| {
         Problem::new(Code::Overloaded, "too many answers wait for clients that do not read; try again")
     })?;
-    let result_url = format!("{}/{id}/{}", route.path, result::SEGMENT);
+    let result_url = format!("{base}/{id}/{}", result::SEGMENT);
     let first = Some(frames::retry(RETRY));
     let stream = Stream {
         api,

@@ -36,6 +36,18 @@ pub(super) async fn ready(api: Arc<Api>, request: Request) -> Response {
     problem.respond(Form::of(request.headers()))
 }
 
+/// Returns why the server takes no requests. `None`: it takes them.
+pub(super) async fn why_not(api: &Api) -> Option<String> {
+    if api.draining.is_stopping() {
+        return Some("it drains, and stops when its runs are over".to_owned());
+    }
+    let why = not_ready(api).await;
+    if why.is_none() {
+        api.not_ready.over();
+    }
+    why
+}
+
 /// Makes the answer to `/readyz?verbose`, which has one line for each check.
 async fn verbose_answer(store: &Store) -> String {
     let webhooks = match store.disabled().await {

@@ -35,11 +35,22 @@ pub(super) fn router(api: &Arc<Api>) -> Router {
             .route(&format!("{id}/{}", events::SEGMENT), taking(READ, get(of(api, route, events::call))));
     }
     let (of_document, of_metrics, api) = (Arc::clone(api), Arc::clone(api), Arc::clone(api));
-    let document = async move |request: Request| of_document.document.answer(request.headers());
+    let document = async move |request: Request| of_document.documents.answer(&request);
     let router = router.route("/openapi.json", taking(READ, get(document)));
     let metrics = async move |request: Request| metrics::show(&of_metrics, &request);
     let router = router.route("/metrics", taking(READ, get(metrics)));
     router.route("/readyz", taking(READ, get(move |request: Request| health::ready(Arc::clone(&api), request))))
+}
+
+/// Returns all paths of the API.
+pub(super) fn paths(api: &Api) -> Vec<String> {
+    let of_server = ["/healthz", "/readyz", "/metrics", "/openapi.json"].map(str::to_owned);
+    let of_route = api.routes.iter().flat_map(|route| {
+        let path = &route.path;
+        let (result, events) = (result::SEGMENT, events::SEGMENT);
+        [path.clone(), format!("{path}/{{id}}"), format!("{path}/{{id}}/{result}"), format!("{path}/{{id}}/{events}")]
+    });
+    of_server.into_iter().chain(of_route).collect()
 }
 
 /// Returns a function that answers a call of one route.

@@ -21,7 +21,7 @@ use super::problem::{Code, Form, Problem};
 use super::response::{IN_QUEUE, json, status_of};
 use super::status;
 use super::streamed_answer::Reader;
-use super::{Api, credentials, events, gate, webhook_check};
+use super::{Api, credentials, embedded, events, gate, webhook_check};
 use crate::access::{Caller, Scope};
 use crate::handler::{Route, Run};
 use crate::spans;
@@ -48,13 +48,14 @@ pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> 
         Err(problem) => return problem.respond(form),
     };
     let connection = head.extensions.get().cloned();
-    let answer = accept(&api, (&route, &caller), connection, head.headers, body).await;
+    let base = format!("{}{}", embedded::below(&head.extensions), route.path);
+    let answer = accept(&api, (&route, &caller, &base), connection, head.headers, body).await;
     answer.unwrap_or_else(|problem| problem.respond(form))
 }
 
 async fn accept(
     api: &Api,
-    (route, caller): (&Arc<Route>, &Caller),
+    (route, caller, base): (&Arc<Route>, &Caller, &str),
     connection: Option<Arc<Connection>>,
     headers: HeaderMap,
     body: Body,
@@ -66,7 +67,7 @@ async fn accept(
         preference.respond_async = true;
     }
     let reader = (preference != Preference::default()).then(|| Reader::of_post(connection, &headers));
-    let (id, watch) = read_and_store(api, (route, caller), headers, body, reader.is_some()).await?;
+    let (id, watch) = read_and_store(api, (route, caller, base), headers, body, reader.is_some()).await?;
     let Some(reader) = reader else { return Ok(accepted(&id)) };
     // The request is stored already. So if the state of the request cannot be read, the server must not send an error
     // answer, because the client would conclude that the request was not accepted. A caller that may not read gets no
@@ -77,16 +78,17 @@ async fn accept(
         Some(summary) if summary.is_settled() => status::answer_with(api, reader, &id, summary, None).await.ok(),
         _ => None,
     };
-    let mut response = finished.unwrap_or_else(|| pending(&location(route, &id), &id, summary.as_ref()));
+    let mut response = finished.unwrap_or_else(|| pending(&location(base, &id), &id, summary.as_ref()));
     applied(&mut response, preference);
     Ok(response)
 }
 
-/// Checks the head of a request, and then accepts the request within a span. `waits` says whether the caller also waits
+/// Checks the head of a request, and then accepts the request within a span. `base` is the path of the route as the caller
+/// sees it. `waits` says whether the caller also waits
 /// for the outcome; then it is not known yet how it is answered.
 pub(super) async fn read_and_store(
     api: &Api,
-    (route, caller): (&Arc<Route>, &Caller),
+    (route, caller, base): (&Arc<Route>, &Caller, &str),
     mut headers: HeaderMap,
     body: Body,
     waits: bool,
@@ -108,7 +110,7 @@ pub(super) async fn read_and_store(
     let span = spans::submit(&route.path, &id, extras.as_deref());
     let extras = continue_trace(&span, &mut headers, extras);
     let head = Head { id, chosen_id, key, terms, extras, now, announced, headers };
-    let answer = store(api, (route, caller), head, body).instrument(span.clone()).await;
+    let answer = store(api, (route, caller, base), head, body).instrument(span.clone()).await;
     match &answer {
         Ok(_) if waits => {}
         Ok(_) => spans::answered(&span, StatusCode::OK.as_u16()),
@@ -146,7 +148,7 @@ struct Head {
 /// free when the store has the request. Returns the id of the request, which may be an earlier one, and a watch on it.
 async fn store(
     api: &Api,
-    (route, caller): (&Arc<Route>, &Caller),
+    (route, caller, base): (&Arc<Route>, &Caller, &str),
     head: Head,
     body: Body,
 ) -> Result<(RequestId, Watch), Problem> {
@@ -180,7 +182,7 @@ async fn store(
         extras,
         ..NewRequest::new(id.clone(), &route.path, run.body, now)
     };
-    let submitted = submit(api, new, caller, &location(route, &id)).await?;
+    let submitted = submit(api, new, caller, &location(base, &id)).await?;
     drop(share);
     let path = &route.path;
     let earlier = match submitted {
@@ -223,8 +225,8 @@ fn taken(id: &RequestId) -> Problem {
     Problem::new(Code::IdTaken, format!("the id {id} belongs to another request; use a new id for each request"))
 }
 
-fn location(route: &Route, id: &RequestId) -> String {
-    format!("{}/{id}", route.path)
+fn location(base: &str, id: &RequestId) -> String {
+    format!("{base}/{id}")
 }
 
 /// Returns the length of the body that the header `content-length` announces. Returns `None` if the request has no such
@@ -239,6 +241,9 @@ fn problem(refused: Refused, limit: usize) -> Problem {
     let bad = |detail: String| Problem::new(Code::MalformedRequest, detail);
     match refused {
         Refused::TooLarge => Problem::too_large(limit),
+        Refused::TooLargeForService => {
+            Problem::new(Code::PayloadTooLarge, "the body is larger than this service allows; nothing was accepted")
+        }
         Refused::CutOff => bad("the body ended before all of it came; nothing was accepted".to_owned()),
         Refused::Chunks(why) => bad(format!("the chunks of the body are not well-formed: {why}; nothing was accepted")),
         Refused::Coded(coding) => Problem::new(

@@ -43,7 +43,8 @@ impl Submitter {
         for name in OF_PAGE {
             headers.remove(name);
         }
-        let (id, _) = submit::read_and_store(api, (route, &Caller::default()), headers, body, false).await?;
+        let (id, _) =
+            submit::read_and_store(api, (route, &Caller::default(), &route.path), headers, body, false).await?;
         Ok(id)
     }
 }

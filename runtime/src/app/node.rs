@@ -1,5 +1,6 @@
 //! One running node: starts its parts in order, and stops them in order.
 
+mod front;
 mod spawn;
 
 use std::net::SocketAddr;
@@ -8,17 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+pub(crate) use self::front::{Front, Routers};
 use super::beat::Beat;
 use super::delivery_options::delivery_options;
 use super::open_files;
 use super::reload::{self, Reloader, Reread};
 use super::start_log::{log_recovered, warn_of_access};
 use crate::access::{self, Access, NewSecret, Sessions};
-use crate::admin::{self, AdminToken, Gate, Hooks};
+use crate::admin::{self, AdminToken, Gate, Hooks, Reloaded};
 use crate::api::{self, Served, Server};
 use crate::background::Background;
 use crate::dashboard::{self, MayLogIn};
@@ -43,7 +44,8 @@ const LAST_COMMITS: Duration = Duration::from_secs(2);
 
 /// A node: a running server, which accepts requests.
 pub(crate) struct Node {
-    address: SocketAddr,
+    /// Where the node listens. A node in the service of a user may not know it.
+    address: Option<SocketAddr>,
     access: Arc<Access>,
     served: Served,
     store: Store,
@@ -66,6 +68,8 @@ pub(crate) struct Node {
     reloader: Arc<Reloader>,
     /// The random token in the link to the dashboard. `None`: the operator has set a token.
     link: Option<NewSecret>,
+    /// Whether the program may install another poster after this node.
+    lends_ambient: bool,
 }
 
 /// The reason why a node cannot be started.
@@ -99,13 +103,22 @@ impl Node {
         reread: Reread,
         handlers: Handle,
     ) -> Result<Self, StartError> {
-        let clock = Clock::system();
         // The node listens first, because listening fails more often than any other part of the start.
-        let listener = api::listen(&settings.server)?;
-        let address = listener.local_addr().unwrap_or(settings.server.listen);
-        let store = Store::open(settings.store.clone(), NodeId::generate(), clock.clone()).await?;
-        let started =
-            Self::start_on(listener, address, store.clone(), clock, served, (settings, reread), handlers).await;
+        let front = Front::listen(&settings.server)?;
+        let (node, _) = Self::start_behind(front, served, (settings, reread), handlers).await?;
+        Ok(node)
+    }
+
+    /// Starts all parts of the node behind what takes its calls.
+    pub(crate) async fn start_behind(
+        front: Front,
+        served: Served,
+        settings: (&Settings, Reread),
+        handlers: Handle,
+    ) -> Result<(Self, Option<Routers>), StartError> {
+        let clock = Clock::system();
+        let store = Store::open(settings.0.store.clone(), NodeId::generate(), clock.clone()).await?;
+        let started = Self::start_on(front, store.clone(), clock, served, settings, handlers).await;
         if started.is_err() {
             store.close().await;
         }
@@ -115,19 +128,20 @@ impl Node {
     /// Starts the parts of the node, which is the running server. The store is already open, and the listener already
     /// listens.
     async fn start_on(
-        listener: TcpListener,
-        address: SocketAddr,
+        front: Front,
         store: Store,
         clock: Clock,
         served: Served,
         (settings, reread): (&Settings, Reread),
         handlers: Handle,
-    ) -> Result<Self, StartError> {
+    ) -> Result<(Self, Option<Routers>), StartError> {
+        let address = front.address;
         // The recorder comes first, because the other parts count from their start.
-        let metrics = metrics::install();
+        let metrics = if front.installs_metrics { metrics::install() } else { metrics::installed() };
         let access = Access::start(&settings.access, &store, clock.clone(), address).await?;
         warn_of_access(&access, &served.routes, address);
-        let options = delivery::Options { own_addresses: vec![address], ..delivery_options(settings, 1) };
+        let own_addresses = address.into_iter().collect();
+        let options = delivery::Options { own_addresses, ..delivery_options(settings, 1) };
         let guard = options.guard();
         let delivery_thread = Background::start("postback-delivery", 1).map_err(StartError::Thread)?;
         let recovered = store.recover(settings.worker.max_crashes).await.map_err(StartError::Recover)?;
@@ -136,7 +150,12 @@ impl Node {
         // The outbox must be installed before the first handler runs, because tasks that a handler spawns put their
         // reports into this outbox.
         let flusher = Flusher::new(store.clone(), Handle::current());
-        ambient::install(&Poster::of_server(outbox.clone(), flusher)).map_err(|_| StartError::Poster)?;
+        let installed = ambient::install(&Poster::of_server(outbox.clone(), flusher)).is_ok();
+        // The service of a user may have a poster of its own. Then what it reports outside of runs goes there.
+        let is_server = front.listener.is_some();
+        if is_server && !installed {
+            return Err(StartError::Poster);
+        }
 
         let delivery = Delivery::new(store.clone(), clock.clone(), options)?;
         let control = delivery.control();
@@ -175,6 +194,7 @@ impl Node {
             grace: settings.grace,
             delivery_thread,
             reloader,
+            lends_ambient: installed && !is_server,
         };
         node.spawn_delivery(delivery);
         node.spawn_worker(worker, recovered.lost);
@@ -188,17 +208,19 @@ impl Node {
         let (access, reloader) = (Arc::clone(&node.access), Arc::clone(&node.reloader));
         let beat = Beat { store: node.store.clone(), access, reloader, max_crashes, lost };
         node.api.spawn(node.vital.watching("heartbeat", &node.api, beat.run(node.api.clone())));
-        let http = node.server(listener, clock.clone(), settings, rules);
+        let http = node.server(is_server, clock.clone(), settings, rules);
         let admin = node.admin(clock, metrics, control, &node.reloader, http.submitter());
         let (to_log_in, known) = (gate.clone(), Arc::clone(&node.access));
         let may_log_in: MayLogIn = Box::new(move |headers, client| to_log_in.may_log_in(headers, client, &known));
         let pages = dashboard::router(sessions, may_log_in);
         let guarded = gate.guarding(admin.clone(), Arc::clone(&node.access)).merge(pages);
-        node.api.spawn(node.vital.watching("server", &node.api, http.beside(guarded).run()));
         #[cfg(all(unix, feature = "sqlite"))]
-        node.spawn_socket(admin, settings);
+        if front.has_socket {
+            node.spawn_socket(admin, settings);
+        }
+        let routers = node.take_calls(front, http, guarded);
         node.log_unknown_routes().await;
-        Ok(node)
+        Ok((node, routers))
     }
 
     /// Returns the random token that opens the dashboard, for the link that is printed. `None`: the operator has set
@@ -207,15 +229,19 @@ impl Node {
         self.link.as_ref().map(NewSecret::reveal)
     }
 
-    fn server(&self, listener: TcpListener, clock: Clock, settings: &Settings, rules: api::Rules) -> Server {
-        let plan = open_files::plan(settings.server.connections, settings.delivery.concurrency);
-        if let Some(shortage) = plan.shortage() {
-            tracing::warn!("{shortage}");
+    /// `listens` says whether the server accepts connections, which are open files. It then raises their limit.
+    fn server(&self, listens: bool, clock: Clock, settings: &Settings, rules: api::Rules) -> Server {
+        let mut options = settings.server.clone();
+        if listens {
+            let plan = open_files::plan(options.connections, settings.delivery.concurrency);
+            if let Some(shortage) = plan.shortage() {
+                tracing::warn!("{shortage}");
+            }
+            options.connections = plan.connections;
         }
-        let options = api::Options { connections: plan.connections, ..settings.server.clone() };
         let stops = api::Stops { draining: self.intake.clone(), grace: settings.grace, shutdown: self.api.clone() };
         let (store, served) = (self.store.clone(), self.served.clone());
-        Server::new(listener, store, clock, served, options, rules, stops)
+        Server::new(store, clock, served, options, rules, stops)
     }
 
     /// Makes the operator's API. It works until the HTTP server stops, so that an operator can see how the node drains.
@@ -275,13 +301,13 @@ impl Node {
         self.access.needs_tokens()
     }
 
-    /// Reads the settings again, because of a signal. The log says what has changed, or what is wrong.
-    pub(crate) async fn reload(&self) {
-        let _ = self.reloader.reload("signal SIGHUP").await;
+    /// Reads the settings again, because `who` asks for it. The log says what has changed, or what is wrong.
+    pub(crate) async fn reload(&self, who: &str) -> Reloaded {
+        self.reloader.reload(who).await
     }
 
-    /// Returns the address on which the API listens.
-    pub(crate) fn address(&self) -> SocketAddr {
+    /// Returns the address on which the API listens, if it is known.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
@@ -338,6 +364,7 @@ impl Node {
         if tokio::time::timeout(LAST_COMMITS, last).await.is_err() {
             tracing::error!("the store cannot be closed in time; the next start continues from the last commit");
         }
+        self.return_ambient();
     }
 
     /// Waits until the runs have ended, then stops the deliveries, and waits until the deliveries have ended.

@@ -41,7 +41,8 @@ pub(super) struct Parts {
     pub(super) delivery: Control,
     pub(super) worker: worker::Control,
     pub(super) store: Store,
-    pub(super) address: SocketAddr,
+    /// Where the program listens. `None`: it is not known.
+    pub(super) address: Option<SocketAddr>,
 }
 
 impl Reloader {
@@ -116,7 +117,10 @@ impl Reloader {
 
     fn delivery_options(&self, settings: &Settings) -> delivery::Options {
         let nodes = self.nodes.load(Ordering::Relaxed);
-        delivery::Options { own_addresses: vec![self.parts.address], ..delivery_options(settings, nodes) }
+        delivery::Options {
+            own_addresses: self.parts.address.into_iter().collect(),
+            ..delivery_options(settings, nodes)
+        }
     }
 
     async fn use_now(&self, old: &Settings, new: &Settings) {

@@ -8,8 +8,12 @@ use postback_store::Recovered;
 use postback_wire::line::Escaped;
 
 /// Warns about an API that is open to others, and about tokens for routes that this program does not have.
-pub(super) fn warn_of_access(access: &Access, routes: &Routes, address: SocketAddr) {
-    if access.options().auth == Auth::None && !address.ip().to_canonical().is_loopback() {
+pub(super) fn warn_of_access(access: &Access, routes: &Routes, address: Option<SocketAddr>) {
+    // Where it is not known, the program has said by itself that its callers need no token.
+    if let Some(address) = address
+        && access.options().auth == Auth::None
+        && !address.ip().to_canonical().is_loopback()
+    {
         tracing::warn!(
             "server.auth is \"none\": every client that can reach {address} may use the API; put a gateway in front"
         );

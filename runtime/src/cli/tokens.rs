@@ -307,7 +307,8 @@ mod tests {
         let path = folder.join("p.toml");
         let url = format!("sqlite:{}", folder.join("x.db").display());
         std::fs::write(&path, format!("store.url = {url:?}\n{more}")).unwrap();
-        let sources = Sources { program: "p".to_owned(), file: Some(path), flags: Vec::new(), env: Vec::new() };
+        let sources =
+            Sources { program: "p".to_owned(), file: Some(path), text: None, flags: Vec::new(), env: Vec::new() };
         settings::load(sources, |_| None).unwrap_or_else(|errors| panic!("{errors}"))
     }
 

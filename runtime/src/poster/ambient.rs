@@ -16,9 +16,9 @@ use super::call::task_sink;
 pub(crate) use super::call::{Call, Role, Sink};
 #[cfg(feature = "server")]
 pub(crate) use super::call::{NotRun, is_asked};
-#[cfg(feature = "server")]
-pub(crate) use super::process::install;
 use super::process::{self, Installed};
+#[cfg(feature = "server")]
+pub(crate) use super::process::{install, uninstall};
 use super::{Loss, PosterBuilder, lost};
 use postback_wire::line::Causes;
 use postback_wire::report::Outcome;

@@ -55,6 +55,13 @@ pub(crate) fn install(poster: &Poster) -> Result<(), AlreadyInstalled> {
     Ok(())
 }
 
+/// Removes the poster of this process, so that the process can install another one.
+#[cfg(feature = "server")]
+pub(crate) fn uninstall() {
+    let of_node = PROCESS.write().unwrap_or_else(PoisonError::into_inner).take();
+    drop(of_node);
+}
+
 /// Whether this process has a sink, which receives the outcomes of annotated function calls. The sink was installed by
 /// the program, or it was started by the first report.
 pub(super) fn is_installed() -> bool {

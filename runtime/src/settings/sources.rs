@@ -12,6 +12,8 @@ use super::warnings;
 
 /// The settings file that is read if `--config` is not given. This file need not exist.
 const DEFAULT_FILE: &str = "postback.toml";
+/// The name of a text in place of the file, for messages.
+const TEXT: &str = "the text of the settings";
 
 /// The sources of the settings: a file, environment variables and flags.
 pub(crate) struct Sources {
@@ -20,6 +22,8 @@ pub(crate) struct Sources {
     pub(crate) program: String,
     /// The file that `--config` names. `None` means `postback.toml` in the current folder, if this file exists.
     pub(crate) file: Option<PathBuf>,
+    /// A text in place of the file.
+    pub(crate) text: Option<String>,
     /// The flags that set keys. Each item has the dotted key, the value as text, and the name of the flag, such as
     /// `--listen`, for messages.
     pub(crate) flags: Vec<(String, String, String)>,
@@ -31,7 +35,7 @@ impl Sources {
     pub(crate) fn from_process(program: &str, file: Option<PathBuf>, flags: Vec<(String, String, String)>) -> Self {
         #[expect(clippy::disallowed_methods, reason = "the only place that reads the environment")]
         let env = std::env::vars_os().collect();
-        Self { program: program.to_owned(), file, flags, env }
+        Self { program: program.to_owned(), file, text: None, flags, env }
     }
 }
 
@@ -65,7 +69,10 @@ pub(super) struct Gathered {
 }
 
 pub(super) fn gather(mut sources: Sources) -> Result<Gathered, Errors> {
-    let read = read_file(sources.file.take());
+    let read = match sources.text.take() {
+        Some(text) => tree::from_document(&text, Path::new(TEXT)).map(|root| Some((root, None))),
+        None => read_file(sources.file.take()).map(|read| read.map(|(root, path)| (root, Some(path)))),
+    };
     overlay(read, sources)
 }
 
@@ -74,19 +81,19 @@ pub(super) fn gather_text(file: &str, variables: Vec<(String, String)>) -> Resul
     let path = Path::new(DEFAULT_FILE);
     let env =
         variables.into_iter().map(|(key, value)| (super::variables::variable(&key).into(), value.into())).collect();
-    let sources = Sources { program: "postback".to_owned(), file: None, flags: Vec::new(), env };
-    overlay(tree::from_document(file, path).map(|root| Some((root, path.to_owned()))), sources)
+    let sources = Sources { program: "postback".to_owned(), file: None, text: None, flags: Vec::new(), env };
+    overlay(tree::from_document(file, path).map(|root| Some((root, Some(path.to_owned())))), sources)
 }
 
 /// Merges the environment variables and the flags into `read`, the settings from the file.
-fn overlay(read: Result<Option<(Node, PathBuf)>, Error>, sources: Sources) -> Result<Gathered, Errors> {
+fn overlay(read: Result<Option<(Node, Option<PathBuf>)>, Error>, sources: Sources) -> Result<Gathered, Errors> {
     let mut errors = Vec::new();
     let read = read.unwrap_or_else(|error| {
         errors.push(error);
         None
     });
     let (mut root, file) = match read {
-        Some((root, path)) => (root, Some(path)),
+        Some(read) => read,
         None => (Node::empty_table(SetBy::Program), None),
     };
     let Sources { program, flags, env, .. } = sources;

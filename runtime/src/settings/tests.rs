@@ -21,7 +21,7 @@ fn sources(file: &str, env: &[(&str, &str)], flags: &[(&str, &str, &str)]) -> (t
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let env = env.iter().map(|(name, value)| (name.into(), value.into())).collect();
     let flags = flags.iter().map(|(key, text, flag)| (key.to_string(), text.to_string(), flag.to_string())).collect();
-    (folder, Sources { program: "postback".to_owned(), file: Some(path), flags, env })
+    (folder, Sources { program: "postback".to_owned(), file: Some(path), text: None, flags, env })
 }
 
 fn load(sources: Sources) -> Result<Settings, Errors> {
@@ -302,8 +302,13 @@ fn bad_toml_is_placed_but_not_quoted() {
 
 #[test]
 fn files_that_cannot_be_read_are_named() {
-    let sources =
-        |file: PathBuf| Sources { program: "postback".to_owned(), file: Some(file), flags: vec![], env: vec![] };
+    let sources = |file: PathBuf| Sources {
+        program: "postback".to_owned(),
+        file: Some(file),
+        text: None,
+        flags: vec![],
+        env: vec![],
+    };
     let folder = tempfile::tempdir().unwrap();
     let message = load(sources(folder.path().join("none.toml"))).unwrap_err().to_string();
     assert!(message.contains("none.toml cannot be read: "), "{message}");
@@ -318,7 +323,8 @@ fn files_that_cannot_be_read_are_named() {
 #[test]
 fn no_file_is_needed() {
     let env = vec![(MEMORY.0.into(), MEMORY.1.into())];
-    let settings = load(Sources { program: "postback".to_owned(), file: None, flags: vec![], env }).unwrap();
+    let settings =
+        load(Sources { program: "postback".to_owned(), file: None, text: None, flags: vec![], env }).unwrap();
     assert_eq!(settings.file, None);
 }
 
@@ -333,8 +339,9 @@ fn variables_that_are_no_text_are_named() {
         ("RUST_LOG".into(), bytes()),
         ("PATH".into(), bytes()),
     ];
-    let message =
-        load(Sources { program: "postback".to_owned(), file: None, flags: vec![], env }).unwrap_err().to_string();
+    let message = load(Sources { program: "postback".to_owned(), file: None, text: None, flags: vec![], env })
+        .unwrap_err()
+        .to_string();
     assert!(message.starts_with("2 mistakes in the settings:\n"), "{message}");
     assert!(message.contains("\n  the environment variable POSTBACK_SERVER__LISTEN is not UTF-8 text"), "{message}");
     assert!(message.contains("variable RUST_LOG is not") && !message.contains("s3cret"), "{message}");

@@ -21,7 +21,7 @@ use postback_wire::time::Clock;
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// What a client is told if there is no text.
 pub(crate) const OF_PROGRAM: &str = "the program has installed a metrics recorder of its own, which alone has the \
-                                     metrics; to see them here, remove it";
+                                     metrics, or a router without `install_metrics`";
 /// The longest time for which a text is shown again. So clients that ask all the time, and clients that read slowly, do
 /// not make the server write and hold a text for each of them.
 const MAX_AGE: Duration = Duration::from_millis(250);
@@ -58,6 +58,15 @@ pub(crate) fn install() -> Option<Metrics> {
         is_installed.then_some(metrics)
     });
     installed.clone()
+}
+
+/// Returns the recorder, if it was installed. Tells the recorder of the program what each metric means.
+pub(crate) fn installed() -> Option<Metrics> {
+    let installed = INSTALLED.get().cloned();
+    if installed.is_none() {
+        describe();
+    }
+    installed.flatten()
 }
 
 /// Makes a recorder with the buckets of each histogram. The other histograms, which the program emits itself, are

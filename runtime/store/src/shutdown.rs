@@ -91,10 +91,11 @@ impl Vital {
     /// Waits until one of the watched tasks has ended too early, and returns the name of that task. If several tasks
     /// have ended too early, returns the name of the first.
     pub async fn ended(&self) -> &'static str {
-        match self.0.subscribe().wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(name)) => name,
+        let first = self.0.subscribe().wait_for(Option::is_some).await.ok().and_then(|name| *name);
+        match first {
+            Some(name) => name,
             // This branch cannot be reached, because the channel stays open while `self` holds the sender.
-            _ => std::future::pending().await,
+            None => std::future::pending().await,
         }
     }
 }

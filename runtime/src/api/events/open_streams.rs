@@ -23,9 +23,10 @@ pub(super) enum Party {
 }
 
 impl Party {
-    /// A proxy on this machine may connect for many clients, so they are not counted together.
+    /// A proxy on this machine may connect for many clients, so they are not counted together. Nor are the clients of a
+    /// router whose service does not say where its connections come from.
     fn is_one_of_many(&self) -> bool {
-        matches!(self, Self::Address(address) if address.is_loopback())
+        matches!(self, Self::Address(address) if address.is_loopback() || address.is_unspecified())
     }
 }
 

@@ -11,7 +11,7 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::access::{self, Access};
-use crate::api::{MetricsAccess, Options, Rules, Served, Server, Stops, listen, router};
+use crate::api::{MetricsAccess, Options, Rules, Served, Server, Stops, router};
 use crate::handler::{Payload, Routes, Shared, States, Unbound};
 use crate::panics::contain;
 use crate::policy::guard::Guard;
@@ -84,10 +84,11 @@ async fn server() -> Server {
         Options { listen: ([127, 0, 0, 1], 0).into(), max_payload: 1 << 20, connections: 1, accept_ids: false };
     let stops = Stops { draining: Shutdown::new(), grace: Duration::ZERO, shutdown: Shutdown::new() };
     let served = Served::new("tests", "0.0.0", Routes::bind(unbound, &shared).ok().unwrap());
-    let access = Access::start(&access::Options::default(), &store, Clock::system(), options.listen).await.unwrap();
+    let access =
+        Access::start(&access::Options::default(), &store, Clock::system(), Some(options.listen)).await.unwrap();
     let metrics = MetricsAccess { metrics: None, is_operator: Box::new(|_, _| None) };
     let rules = Rules { access, guard: Guard::new(Vec::new()), run_timeout: Box::new(|| Duration::MAX), metrics };
-    Server::new(listen(&options).unwrap(), store, Clock::system(), served, options, rules, stops)
+    Server::new(store, Clock::system(), served, options, rules, stops)
 }
 
 #[tokio::test]
