@@ -18,6 +18,7 @@ mod secret;
 mod secret_file;
 mod serve;
 mod shell;
+mod store;
 mod table;
 mod tokens;
 mod top;
@@ -41,6 +42,7 @@ pub(crate) use self::run::RunRoute;
 use self::secret::Secret;
 pub(crate) use self::serve::Ready;
 use self::shell::{Completions, ManPage};
+pub(crate) use self::store::StoreCommand;
 pub(crate) use self::tokens::Tokens;
 pub(crate) use self::top::Top;
 pub(crate) use self::trigger::Trigger;
@@ -94,6 +96,9 @@ pub(crate) enum Command {
     Tokens(Tokens),
     /// List the processes that use the store; needs a running server
     Nodes(Nodes),
+    /// Copy a store from SQLite into PostgreSQL
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// List the schedules of the program; needs a running server
     #[command(subcommand)]
     Cron(Cron),
@@ -196,6 +201,7 @@ impl Command {
             Self::Requests(requests) => (requests.common(), None),
             Self::Nodes(nodes) => (nodes.common(), None),
             Self::Cron(cron) => (cron.common(), None),
+            Self::Store(store) => (store.common(), None),
             Self::Top(top) => (top.common(), None),
             Self::Run(run) => (&run.common, None),
             Self::Trigger(trigger) => (&trigger.common, None),

@@ -30,6 +30,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
+pub(crate) use self::check::store_place;
 pub(crate) use self::config_table::{ConfigTable, WEBHOOK_URL};
 pub(crate) use self::error::{Error, Errors};
 use self::forwards::Forward;

@@ -55,6 +55,7 @@ const STORE: House = House {
         &["ops"],
         &["backend", "inbox", "sql"],
         &["memory", "sqlite", "postgres", "writer"],
+        &["copy"],
         &["peers"],
     ],
     // Each kind of operation adds its own methods to the store.

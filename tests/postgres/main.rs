@@ -1,5 +1,6 @@
 //! Tests of a workload server whose store is in PostgreSQL. The tests start PostgreSQL themselves, in a temporary folder.
 
+mod moving;
 #[path = "../../runtime/store/src/suite/server.rs"]
 mod server;
 
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
             accepted_work_survives_kills_and_stops_of_nodes,
         ),
         trial("the_example_starts_three_nodes", needs(), the_example_starts_three_nodes),
+        trial("a_store_moves_from_sqlite_to_postgresql", needs(), moving::a_store_moves_from_sqlite_to_postgresql),
         trial("commands_work_and_show_no_password", needs(), commands_work_and_show_no_password),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -48,6 +48,7 @@ where
             control.block_on(command.run(&settings.store, ca_file, routes)).map_err(Failure::other)?
         }
         Command::Nodes(command) => control.block_on(command.run(&settings.store, ca_file)).map_err(Failure::other)?,
+        Command::Store(command) => control.block_on(command.run(&settings.store.place)).map_err(Failure::other)?,
         Command::Cron(command) => control.block_on(command.run(&settings.store, ca_file)).map_err(Failure::other)?,
         Command::Top(top) => {
             control.block_on(top.run(&settings.store, ca_file, interrupted())).map_err(Failure::other)?

@@ -171,6 +171,12 @@ fn store(mut section: Section<'_>, max_payload: usize, program: &str) -> (store:
 const STORE_URL: &str = "\"sqlite:FILE\", \"postgres://USER:PASSWORD@HOST/DATABASE\" or \"memory:\"";
 const IN_MEMORY: Location = Location::Memory { reports: MEMORY_REPORTS, bytes: MEMORY_BYTES, kept: MEMORY_KEPT };
 
+/// Reads the URL of a store from a command line. The error says what a URL looks like, and does not repeat it.
+pub(crate) fn store_place(url: &str) -> Result<Location, String> {
+    location(url, store::Durability::Full)
+        .map_err(|_| format!("the URL of a store is {STORE_URL}, if the program has the feature for it"))
+}
+
 fn is_postgres(url: &str) -> bool {
     url.starts_with("postgres:") || url.starts_with("postgresql:")
 }

@@ -40,6 +40,8 @@ mod begun;
 mod cancel;
 mod checkpoint;
 mod clock;
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+pub mod copy;
 mod counters;
 mod error;
 mod feed;

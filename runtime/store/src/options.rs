@@ -63,7 +63,8 @@ pub enum Location {
     /// The store keeps its rows in a SQLite database, which is one file. Only one process at a time may use the file.
     #[cfg(feature = "sqlite")]
     Sqlite { path: PathBuf, durability: Durability },
-    /// The store keeps its rows in a schema of a PostgreSQL database. Only one process at a time may use the schema.
+    /// The store keeps its rows in a schema of a PostgreSQL database. Several processes may use
+    /// the schema.
     #[cfg(feature = "postgres")]
     Postgres { url: DatabaseUrl },
 }

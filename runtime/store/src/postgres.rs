@@ -11,6 +11,8 @@
 mod bell;
 mod codec;
 mod connect;
+#[cfg(feature = "sqlite")]
+pub(crate) mod copied;
 mod failure;
 mod idempotency;
 mod list;

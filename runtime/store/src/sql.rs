@@ -3,3 +3,5 @@
 
 pub(crate) mod codec;
 pub(crate) mod states;
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+pub(crate) mod tables;

@@ -6,6 +6,8 @@
 
 mod codec;
 mod connect;
+#[cfg(feature = "postgres")]
+pub(crate) mod copied;
 mod idempotency;
 mod list;
 mod lock;

@@ -25,6 +25,8 @@ mod overview;
 mod owner;
 mod owners;
 mod parked;
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+mod pg_copy;
 #[cfg(feature = "postgres")]
 mod pg_nodes;
 #[cfg(feature = "postgres")]

@@ -24,6 +24,9 @@ const OLDEST: i32 = 140_000;
 /// The key of the row in the table `meta` that has the version of the schema.
 const SCHEMA_KEY: &str = "postback schema";
 
+/// The key of the row in the table `meta` that says that a copy into the schema is not whole.
+pub(super) const COPY_KEY: &str = "unfinished copy";
+
 /// The reason why a database cannot be used.
 #[derive(Debug)]
 pub(super) enum Refused {
@@ -96,6 +99,16 @@ pub(super) async fn prepare(conn: &mut PgConnection, schema: &str, alone: bool) 
     query(sql).bind(SCHEMA_KEY).bind(VERSION.to_string()).execute(&mut *conn).await?;
     query("UPDATE node SET is_over = true WHERE NOT is_over").execute(&mut *conn).await?;
     sqlx::raw_sql("COMMIT").execute(conn).await?;
+    Ok(())
+}
+
+/// Refuses a schema into which another store is being copied.
+pub(super) async fn check_whole(conn: &mut PgConnection) -> Result<(), Refused> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM meta WHERE key = $1)";
+    if query_scalar(sql).bind(COPY_KEY).fetch_one(conn).await? {
+        let what = "it has an unfinished copy of another store; run `store copy` again with the same arguments";
+        return Err(Refused::Wrong(what.to_owned()));
+    }
     Ok(())
 }
 

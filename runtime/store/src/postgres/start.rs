@@ -90,7 +90,10 @@ pub(super) async fn start(url: &DatabaseUrl, node: NodeId, clock: &Clock) -> Res
     let connector = Connector::new(url).map_err(failed)?;
     let mut joining = Joining::begin(&connector).await.map_err(refused)?;
     let Session { mut conn, process } = connector.write(None).await.map_err(failed)?;
-    let prepared = schema::prepare(&mut conn, connector.schema(), joining.alone).await;
+    let prepared = match schema::prepare(&mut conn, connector.schema(), joining.alone).await {
+        Ok(()) => schema::check_whole(&mut conn).await,
+        refused => refused,
+    };
     prepared.map_err(|why| match why {
         Refused::Failed(error) => failed(error),
         why => NotStarted { error: why.into_error(connector.shown()), trouble: Trouble::Other },
