@@ -3,24 +3,23 @@
 
 use std::sync::Arc;
 
-use crate::handler::{Route, Run};
+use crate::handler::{Route, Routes, Run};
 use crate::poster::{Registered, RequestEnd};
 use postback_store::{Cancelled, Error, Store, Summary};
 use postback_wire::id::RequestId;
 use postback_wire::report::Outcome;
 use postback_wire::time::Clock;
 
-/// Cancels the request with this id, if it belongs to the route with this path and to this owner. `route` is the
-/// program's route with this path. `None`: the program has no such route any more. If `owner` is `None`, the request may
-/// belong to anybody.
+/// Cancels the request with this id, if it belongs to the route with this path and to this owner. The program may have no
+/// such route any more. If `owner` is `None`, the request may belong to anybody.
 pub(crate) async fn cancel(
     store: &Store,
     clock: &Clock,
-    (path, route): (&str, Option<&Arc<Route>>),
+    (path, routes): (&str, &Routes),
     id: &RequestId,
     owner: Option<&str>,
 ) -> Result<Cancelled, Error> {
-    let mut end = None;
+    let (mut end, route) = (None, routes.get(path));
     let asked = match route {
         // The handler reads the payload when it is asked. So it is asked only for those who may cancel the request.
         Some(route) if route.attribute.is_some() => {
@@ -39,7 +38,8 @@ pub(crate) async fn cancel(
         let registered = registration.map(Registered::from).or_else(|| asked.clone());
         let registered = registered.or_else(|| Registered::of_route(&route?.webhook));
         let log_line = format!("{path} {id} cancelled while it waited");
-        let request_end = end.insert(RequestEnd::new(id, outcome, registered, extras.as_deref(), log_line));
+        let request_end =
+            end.insert(RequestEnd::new(id, outcome, registered, extras.as_deref(), log_line, routes.formats()));
         (request_end.outcome.clone(), request_end.reports.clone())
     });
     let cancelled = cancelled.await?;

@@ -301,9 +301,9 @@ pub use postback_macros::main;
 pub use postback_store::Durability;
 #[doc(inline)]
 pub use postback_wire::{
-    Chosen, EndReason, Ends, IntoWebhook, PublicKey, ReceivedReport, Report, ReportError, RequestId, RequestIdError,
-    Secret, SecretError, SignError, Status, Verified, Verifies, VerifyError, VerifyingKey, Webhook, WebhookError,
-    Webhooks, sign, verify,
+    Chosen, EndReason, Ends, Format, IntoWebhook, PublicKey, ReceivedReport, Report, ReportError, RequestId,
+    RequestIdError, Secret, SecretError, SignError, Status, UnknownFormat, Verified, Verifies, VerifyError,
+    VerifyingKey, Webhook, WebhookError, Webhooks, sign, verify,
 };
 #[cfg(feature = "server")]
 #[doc(inline)]

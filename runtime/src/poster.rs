@@ -12,6 +12,7 @@ mod engine;
 mod flush;
 mod flushed;
 mod fork_guard;
+mod formats;
 mod loss;
 mod process;
 #[cfg(feature = "server")]
@@ -26,13 +27,15 @@ use self::disabled::DisabledReporting;
 pub(crate) use self::engine::Flusher;
 pub use self::flush::{PosterGuard, flush};
 pub use self::flushed::Flushed;
+use self::formats::Bodies;
+pub(crate) use self::formats::Formats;
 pub(crate) use self::loss::{Loss, lost};
 #[cfg(feature = "server")]
 pub(crate) use self::request_end::{Registered, RequestEnd};
 pub(crate) use self::sink::Outbox;
 use engine::Engine;
 use postback_store::{self as store, NewReport};
-use postback_wire::report::Report;
+use postback_wire::report::{About, Report};
 use postback_wire::webhook::{IntoWebhook, Target, Webhook, WebhookError, Webhooks};
 
 /// Accepts reports and delivers them in the background.
@@ -205,10 +208,12 @@ fn new_reports(
         return Err(PostKind::Forked.into());
     }
     let now = outbox.clock().now();
-    let body = report.body(now);
+    let outcome = report.outcome(now);
+    let mut bodies = Bodies::new(&outcome, About { id: report.id(), source: "", metadata: None });
     let new = |target: Target| {
+        let (format, target) = outbox.formats().decide(target);
         let webhook = target.into_webhook().map_err(PostKind::Webhook)?;
-        Ok(NewReport::to(webhook, report.id(), body.clone(), now))
+        Ok(NewReport::to(webhook, report.id(), bodies.of(format), now))
     };
     Webhooks::of(webhook).resolve_for(outbox.default_provenance()).map(new).collect()
 }

@@ -47,6 +47,7 @@ use crate::policy::schedule::Schedule;
 use crate::telemetry::{Log, Traces};
 use crate::{access, api, worker};
 use postback_store as store;
+use postback_wire::report::Format;
 use postback_wire::secret::Secret;
 use postback_wire::webhook::{Shown, Webhook};
 
@@ -88,14 +89,16 @@ impl Settings {
             url: webhook.url().clone(),
             secrets: Vec::new(),
             private: true,
+            format: None,
         });
         let endpoints = self.delivery.endpoints.iter().map(|endpoint| {
             let is_of_config = || of_config.as_ref().is_some_and(|config| config.url == endpoint.url);
             let private = endpoint.private.unwrap_or_else(is_of_config);
-            Destination { url: endpoint.url.clone(), secrets: endpoint.secrets.clone(), private }
+            let Endpoint { url, secrets, format, .. } = endpoint;
+            Destination { url: url.clone(), secrets: secrets.clone(), private, format: *format }
         });
         let of_forwards = self.forwards.iter().filter_map(|forward| forward.webhook.clone());
-        let of_forwards = of_forwards.map(|url| Destination { url, secrets: Vec::new(), private: true });
+        let of_forwards = of_forwards.map(|url| Destination { url, secrets: Vec::new(), private: true, format: None });
         // An endpoint may have the same URL as one of the others, and may have its own secrets. A search returns the
         // first destination in the list that matches. So the endpoints must come first in the list.
         let mut all: Vec<_> = endpoints.collect();
@@ -103,10 +106,12 @@ impl Settings {
         Destinations::new(all, &self.delivery.secrets)
     }
 
-    /// Sets the limits of the app's routes to those of the settings. Returns an error if the settings name a route that
-    /// the app does not have.
+    /// Sets the limits of the app's routes, and the forms of their reports, to those of the settings. Returns an error if
+    /// the settings name a route that the app does not have.
     pub(crate) fn limit(&self, routes: &Routes) -> Result<(), Errors> {
-        routes::apply(&self.routes, routes)
+        routes::apply(&self.routes, routes)?;
+        routes.formats().replace(self.delivery.format, self.destinations());
+        Ok(())
     }
 
     /// Adds a URL and all paths below the URL to the trusted destinations, as a `[[delivery.endpoint]]` does. An
@@ -117,6 +122,7 @@ impl Settings {
             secrets: Vec::new(),
             private: Some(true),
             concurrency: None,
+            format: None,
         }));
     }
 }
@@ -127,6 +133,8 @@ pub(crate) struct Delivery {
     /// The signing secrets. Each report is signed with all of these secrets, so that an operator can rotate the
     /// secrets.
     pub(crate) secrets: Vec<Secret>,
+    /// The form of reports, where neither webhook nor endpoint has its own.
+    pub(crate) format: Format,
     /// The pauses before the attempts of a delivery.
     pub(crate) schedule: Schedule,
     /// The longest time that one attempt may take.
@@ -161,13 +169,18 @@ pub(crate) struct Endpoint {
     /// The largest number of attempts to the origin of the URL that are in flight at the same time. `None` means the
     /// limit `delivery.per_origin`.
     pub(crate) concurrency: Option<usize>,
+    /// The form of the reports. `None` means `delivery.format`.
+    pub(crate) format: Option<Format>,
 }
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url, secrets, private, concurrency } = self;
+        let Self { url, secrets, private, concurrency, format } = self;
         let (url, secrets) = (Shown(url), secrets.len());
-        write!(f, "Endpoint({url}, {secrets} secrets, private {private:?}, concurrency {concurrency:?})")
+        write!(
+            f,
+            "Endpoint({url}, {secrets} secrets, private {private:?}, concurrency {concurrency:?}, format {format:?})"
+        )
     }
 }
 

@@ -29,7 +29,7 @@ const WIRE: House = House {
     name: "postback_wire",
     rows: &[
         &["line", "names", "trace"],
-        &["time"],
+        &["time", "format"],
         &["id", "secret"],
         &["webhook", "report", "signature"],
         &["verify"],

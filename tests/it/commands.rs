@@ -25,7 +25,7 @@ fn run(folder: &Path, arguments: &[&str]) -> Output {
 }
 
 /// The standard output of a command that must succeed.
-fn said(folder: &Path, arguments: &[&str]) -> String {
+pub fn said(folder: &Path, arguments: &[&str]) -> String {
     let output = run(folder, arguments);
     assert_eq!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()

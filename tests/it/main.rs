@@ -20,6 +20,7 @@ mod endpoints;
 mod errors;
 mod event_streams;
 mod examples;
+mod formats;
 mod http;
 mod isolation;
 mod library;

@@ -3,6 +3,8 @@
 //! The Rust implementations are dependencies. The Python packages are installed into the target folder when the tests
 //! run. If they cannot be installed, their test is ignored.
 
+mod formats;
+
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -27,6 +29,13 @@ fn main() -> ExitCode {
         if arguments.list { Err(String::new()) } else { python::packages(env!("CARGO_TARGET_TMPDIR"), &PACKAGES) };
     let missing = packages.as_ref().map(drop).map_err(Clone::clone);
     let folder = packages.unwrap_or_default();
+    let of_services = if arguments.list {
+        Err(String::new())
+    } else {
+        python::packages(env!("CARGO_TARGET_TMPDIR"), &formats::PACKAGES)
+    };
+    let missing_of_services = of_services.as_ref().map(drop).map_err(Clone::clone);
+    let services = of_services.unwrap_or_default();
     let trials = vec![
         trial("the_rust_crate_verifies_postbacks_signatures", [], the_rust_crate_verifies_postbacks_signatures),
         trial("postback_verifies_the_rust_crates_signatures", [], postback_verifies_the_rust_crates_signatures),
@@ -35,6 +44,16 @@ fn main() -> ExitCode {
             the_python_packages_verify_postbacks_signatures(&folder)
         }),
     ];
+    let trials_of_forms = [
+        trial("each_form_has_its_members_and_its_content_type", [], || {
+            formats::each_form_has_its_members_and_its_content_type()
+        }),
+        trial("the_signature_of_fal_is_verified", [], formats::the_signature_of_fal_is_verified),
+        trial("packages_of_the_services_read_their_forms", [missing_of_services], move || {
+            formats::packages_of_the_services_read_their_forms(&services)
+        }),
+    ];
+    let trials = trials.into_iter().chain(trials_of_forms).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

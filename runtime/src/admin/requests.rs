@@ -228,7 +228,7 @@ pub(super) async fn cancel_as(
 ) -> Answer<Cancelled> {
     let id = parse(id)?;
     let path = store.summary(&id).await?.ok_or_else(|| unknown(&id))?.route;
-    let cancelled = cancel::cancel(store, clock, (path.as_str(), routes.get(&path)), &id, None).await?;
+    let cancelled = cancel::cancel(store, clock, (path.as_str(), routes), &id, None).await?;
     if let WasCancelled::AtOnce(_) | WasCancelled::Stopping = &cancelled {
         audit::record(store, who, "request.cancel", id.as_str(), "").await;
     }

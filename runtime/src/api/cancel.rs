@@ -38,7 +38,7 @@ async fn answer(api: Arc<Api>, route: Arc<Route>, caller: Caller, text: &str) ->
     // task continues, so the server still logs a cancel that the store has committed.
     let cancelled = tasks.spawn(async move {
         let owner = caller.sees();
-        cancel(&api.store, &api.clock, (&route.path, Some(&route)), &to_cancel, owner).await
+        cancel(&api.store, &api.clock, (&route.path, &api.routes), &to_cancel, owner).await
     });
     let cancelled = cancelled.await;
     match cancelled.map_err(|_| Problem::internal())? {

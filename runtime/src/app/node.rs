@@ -146,7 +146,7 @@ impl Node {
         let delivery_thread = Background::start("postback-delivery", 1).map_err(StartError::Thread)?;
         let recovered = store.recover(settings.worker.max_crashes).await.map_err(StartError::Recover)?;
         log_recovered(&recovered, "an earlier process");
-        let outbox = Outbox::of_server(store.clone(), clock.clone());
+        let outbox = Outbox::of_server(store.clone(), clock.clone()).with_formats(served.routes.formats().clone());
         // The outbox must be installed before the first handler runs, because tasks that a handler spawns put their
         // reports into this outbox.
         let flusher = Flusher::new(store.clone(), Handle::current());

@@ -86,7 +86,7 @@ pub(crate) async fn run_once(
     let clock = Clock::system();
     let options = store::Options::at(Location::Memory { reports: MAX_REPORTS * 100, bytes: MEMORY, kept: MAX_REPORTS });
     let store = Store::open(options, NodeId::generate(), clock.clone()).await.map_err(|error| of_store(&error))?;
-    let outbox = Outbox::of_server(store.clone(), clock.clone());
+    let outbox = Outbox::of_server(store.clone(), clock.clone()).with_formats(routes.formats().clone());
     let flusher = Flusher::new(store.clone(), Handle::current());
     ambient::install(&Poster::of_server(outbox.clone(), flusher)).map_err(|_| RunError::Poster)?;
     let options = worker::Options { concurrency: 1, ..settings.worker };

@@ -14,13 +14,14 @@ use super::secret_file;
 use crate::app::delivery_options;
 use crate::delivery::Trial;
 use crate::policy::destination::DestinationPolicy;
+use crate::poster::Formats;
 use crate::settings::Settings;
 use postback_wire::id::{ReportId, RequestId};
 use postback_wire::line::{Causes, Escaped};
-use postback_wire::report::Report;
+use postback_wire::report::{About, Format, Report};
 use postback_wire::secret::Secret;
 use postback_wire::time::Clock;
-use postback_wire::webhook::{Provenance, Shown, Webhook};
+use postback_wire::webhook::{Provenance, Shown, Target, Webhook};
 
 /// The addresses of this machine. A person at this machine may send there, unlike a caller.
 const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1/128"];
@@ -40,6 +41,9 @@ pub(crate) struct Trigger {
     /// The result in the report of a completed request
     #[arg(long, value_name = "JSON", value_parser = parsed, default_value = "{\"text\":\"a sample\"}")]
     result: Value,
+    /// The form of the reports: cortex, standard, cloudevents, replicate, runpod or fal; that of the settings, if left out
+    #[arg(long, value_name = "NAME")]
+    format: Option<Format>,
     /// Sign with the secrets in this file, one in a line, instead of those that the settings have for the URL
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
@@ -95,6 +99,10 @@ impl Trigger {
         let webhook = Webhook::new(&self.url).map_err(|error| Causes(&error).to_string())?;
         // The person at this machine is the operator, and has chosen the URL.
         let webhook = webhook.chosen_by(Some(Provenance::Operator));
+        let webhook = self.format.into_iter().fold(webhook, Webhook::format);
+        let (format, target) =
+            Formats::new(settings.delivery.format, settings.destinations()).decide(Target::from(webhook));
+        let webhook = target.into_webhook().map_err(|error| Causes(&error).to_string())?;
         let id: RequestId = match &self.id {
             Some(id) => {
                 id.parse().map_err(|error| format!("`{}` cannot be the id of a request: {error}", Escaped(id)))?
@@ -111,7 +119,8 @@ impl Trigger {
         let mut all = Vec::new();
         for sample in self.samples() {
             let report = self.report(sample, &id)?;
-            let (status, body) = (report.status().as_str(), report.body(clock.now()));
+            let about = About { id: report.id(), source: "", metadata: None };
+            let (status, body) = (report.status().as_str(), report.outcome(clock.now()).to_report_in(format, about));
             let webhook_id = ReportId::generate();
             let text = String::from_utf8_lossy(&body).into_owned();
             let (attempt, delivered) = trial.send(webhook_id, id.as_str(), body, &webhook, &policy).await;

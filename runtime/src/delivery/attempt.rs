@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use self::failure::Failure;
 pub(super) use self::message::Message;
-use self::message::Outgoing;
+use self::message::{Outgoing, Signed};
 use super::client::{Client, Clients, Error};
 use super::connections::{ConnectionUse, InUse};
 use super::raw_answer::{Head, RawAnswer};
@@ -35,6 +35,8 @@ use crate::policy::retry_after;
 use postback_store::Attempt;
 use postback_wire::id::ReportId;
 use postback_wire::names;
+use postback_wire::report::Format;
+use postback_wire::secret::Secret;
 use postback_wire::signature;
 use postback_wire::time::{Clock, Timestamp};
 use postback_wire::webhook::Webhook;
@@ -102,6 +104,14 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
+fn signed(secrets: &[Secret], id: &str, request: Option<&str>, timestamp: i64, body: &[u8]) -> Signed {
+    Signed {
+        standard: signature::sign(secrets, id, timestamp, body),
+        as_fal: request
+            .and_then(|request| signature::sign_as_fal(secrets, request, message::FAL_USER, timestamp, body)),
+    }
+}
+
 impl Sender {
     pub(super) fn new(options: &Options, clock: Clock) -> Result<Self, Error> {
         let guard = options.guard();
@@ -130,14 +140,15 @@ impl Sender {
     ) -> AttemptResult {
         let timeout = Duration::from_micros(self.timeout.load(Ordering::Relaxed));
         let (trace, span) = (message.trace(), message.span);
-        let Message { id, body, .. } = message;
+        let Message { id, body, subject, .. } = message;
         let (started, begun) = (self.clock.now(), Instant::now());
         if let Err(refusal) = self.check(webhook, policy) {
             return AttemptResult::refused(started, &refusal);
         }
         let timestamp = started.unix_seconds();
-        let signature = self.sign(id, policy, timestamp, &body).await;
-        let outgoing = Outgoing { id, trace, span, webhook, timestamp, signature, body };
+        let request = (webhook.own_format() == Some(Format::Fal)).then_some(subject);
+        let signed = self.sign((id, request), policy, timestamp, &body).await;
+        let outgoing = Outgoing { id, trace, span, webhook, timestamp, signed, subject, body };
         let client = self.clients.of(policy.reach, webhook.url());
         let mut received = Received::default();
         let exchange = exchange_or_repeat(client, &outgoing, &self.clock, &mut received);
@@ -169,19 +180,26 @@ impl Sender {
         self.clients.check_own(webhook.url(), policy.reach)
     }
 
-    /// Signs the body. A large body is signed on another thread, because signing it on this thread would delay all
-    /// other deliveries of this thread.
-    async fn sign(&self, id: ReportId, policy: &DestinationPolicy<'_>, timestamp: i64, body: &Bytes) -> Option<String> {
+    /// Signs the body. `request`: as fal does, too, for this request. A large body is signed on another thread, because
+    /// signing it on this thread would delay all other deliveries of this thread.
+    async fn sign(
+        &self,
+        (id, request): (ReportId, Option<&str>),
+        policy: &DestinationPolicy<'_>,
+        timestamp: i64,
+        body: &Bytes,
+    ) -> Signed {
         let id = id.to_string();
         if body.len() <= LARGE || policy.secrets.is_empty() {
-            return signature::sign(&policy.secrets, &id, timestamp, body);
+            return signed(&policy.secrets, &id, request, timestamp, body);
         }
         // `acquire` does not fail, because this semaphore is never closed.
-        let _permit = self.signing.acquire().await.ok()?;
-        let (secrets, body) = (policy.secrets.to_vec(), body.clone());
+        let Ok(_permit) = self.signing.acquire().await else { return Signed::default() };
+        let (secrets, body, request) = (policy.secrets.to_vec(), body.clone(), request.map(str::to_owned));
         // The signing task fails only if the process ends or if the signing code panicked. In this case, the report is
         // sent unsigned, and its receiver rejects it.
-        tokio::task::spawn_blocking(move || signature::sign(&secrets, &id, timestamp, &body)).await.ok().flatten()
+        let signing = move || signed(&secrets, &id, request.as_deref(), timestamp, &body);
+        tokio::task::spawn_blocking(signing).await.unwrap_or_default()
     }
 
     /// Reads the head of the answer from the bytes that the connection received. Does this only if the HTTP client has

@@ -89,7 +89,8 @@ impl Running {
 
 fn options(receiver: &Receiver, schedule: &[u64]) -> Options {
     let steps = schedule.iter().copied().map(Duration::from_millis).collect();
-    let trusted = Destination { url: Url::parse(&receiver.url()).unwrap(), secrets: vec![], private: true };
+    let trusted =
+        Destination { url: Url::parse(&receiver.url()).unwrap(), secrets: vec![], private: true, format: None };
     Options {
         schedule: Schedule::new(steps).unwrap(),
         timeout: Duration::from_secs(5),

@@ -10,7 +10,7 @@ use super::unbound::{OfError, Unbound};
 use super::{Bound, Described, Needs, PayloadKind, Place, RetryIf, Run, Running, Shared};
 #[cfg(feature = "cron")]
 use crate::policy::cron::CronSchedule;
-use crate::poster::Registered;
+use crate::poster::{Formats, Registered};
 use postback_store::Registration;
 use postback_wire::webhook::Webhooks;
 
@@ -96,9 +96,12 @@ impl Route {
     }
 }
 
-/// All routes of an app, by path.
+/// All routes of an app, by path, and the forms of their reports.
 #[derive(Clone, Default)]
-pub(crate) struct Routes(Arc<BTreeMap<String, Arc<Route>>>);
+pub(crate) struct Routes {
+    by_path: Arc<BTreeMap<String, Arc<Route>>>,
+    formats: Formats,
+}
 
 impl Routes {
     /// Binds the routes to the app's settings and states. If any routes have mistakes, returns all the mistakes
@@ -159,19 +162,28 @@ impl Routes {
             };
             routes.insert(path, Arc::new(route));
         }
-        if errors.is_empty() { Ok(Self(Arc::new(routes))) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(Self { by_path: Arc::new(routes), formats: Formats::default() })
+        } else {
+            Err(errors)
+        }
     }
 
     pub(crate) fn get(&self, path: &str) -> Option<&Arc<Route>> {
-        self.0.get(path)
+        self.by_path.get(path)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
-        self.0.values()
+        self.by_path.values()
+    }
+
+    /// Returns which form the reports have.
+    pub(crate) fn formats(&self) -> &Formats {
+        &self.formats
     }
 
     pub(crate) fn paths(&self) -> Vec<String> {
-        self.0.keys().cloned().collect()
+        self.by_path.keys().cloned().collect()
     }
 
     /// Sets the limits of each route to those of the operator. `of_operator` returns them for a path. Where the

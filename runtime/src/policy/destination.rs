@@ -9,6 +9,7 @@ use std::fmt;
 use url::Url;
 
 use super::guard::Reach;
+use postback_wire::report::Format;
 use postback_wire::secret::Secret;
 use postback_wire::webhook::{Shown, Webhook, origin_of};
 
@@ -24,6 +25,8 @@ pub(crate) struct Destination {
     pub(crate) secrets: Vec<Secret>,
     /// Whether the destination may be on a private network or on this machine.
     pub(crate) private: bool,
+    /// The form of the reports to this destination. `None`: the usual one.
+    pub(crate) format: Option<Format>,
 }
 
 impl fmt::Debug for Destination {
@@ -63,6 +66,11 @@ impl Destinations {
     /// Returns the trusted destination to which this URL belongs.
     pub(crate) fn find(&self, url: &Url) -> Option<&Destination> {
         self.list.iter().find(|destination| covers(&destination.url, url))
+    }
+
+    /// Returns the form of the reports to this URL: that of the destination with the longest path that has one.
+    pub(crate) fn format_of(&self, url: &Url) -> Option<Format> {
+        self.list.iter().filter(|destination| covers(&destination.url, url)).find_map(|destination| destination.format)
     }
 
     /// Returns the policy for a webhook. If the webhook has a secret of its own, only this secret signs its reports. If
@@ -142,7 +150,7 @@ mod tests {
     }
 
     fn destination(url: &str, secrets: Vec<Secret>) -> Destination {
-        Destination { url: Url::parse(url).unwrap(), secrets, private: false }
+        Destination { url: Url::parse(url).unwrap(), secrets, private: false, format: None }
     }
 
     fn destinations(urls: &[&str]) -> Destinations {

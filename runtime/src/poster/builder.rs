@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::engine::Engine;
-use super::{DisabledReporting, Mode, Outbox, Poster, PosterGuard, disabled, process};
+use super::{DisabledReporting, Formats, Mode, Outbox, Poster, PosterGuard, disabled, process};
 use crate::background::Background;
 use crate::delivery::{self, Delivery};
 use crate::policy::destination::{Destination, Destinations};
@@ -16,6 +16,7 @@ use crate::policy::guard::Nat64;
 use postback_store::shutdown::{Shutdown, Vital};
 use postback_store::{self as store, Durability, Location, Store, retention};
 use postback_wire::id::NodeId;
+use postback_wire::report::Format;
 use postback_wire::secret::Secret;
 use postback_wire::time::Clock;
 use postback_wire::webhook::{Webhook, WebhookError};
@@ -45,6 +46,7 @@ pub struct PosterBuilder {
     retention: Duration,
     delivery: delivery::Options,
     discard: bool,
+    format: Format,
 }
 
 impl Default for PosterBuilder {
@@ -62,6 +64,7 @@ impl Default for PosterBuilder {
             retention: RETENTION,
             delivery: delivery::Options::default(),
             discard: false,
+            format: Format::default(),
         }
     }
 }
@@ -81,6 +84,12 @@ impl PosterBuilder {
     /// every one of the secrets. Use this to replace an old secret by a new one.
     pub fn secret(mut self, secret: Secret) -> Self {
         self.secrets.push(secret);
+        self
+    }
+
+    /// Gives the reports this form, unless a [`Webhook`] has its own. The default is that of Cortex.
+    pub fn format(mut self, format: Format) -> Self {
+        self.format = format;
         self
     }
 
@@ -214,7 +223,7 @@ impl PosterBuilder {
     pub fn start(self) -> Result<(Poster, PosterGuard), StartError> {
         let trusted = self.trusted.iter().map(|url| {
             let webhook = Webhook::new(url).map_err(StartKind::Trusted)?;
-            Ok(Destination { url: webhook.url().clone(), secrets: Vec::new(), private: true })
+            Ok(Destination { url: webhook.url().clone(), secrets: Vec::new(), private: true, format: None })
         });
         let trusted = trusted.collect::<Result<Vec<_>, StartKind>>()?;
         let mut options = self.delivery;
@@ -226,6 +235,7 @@ impl PosterBuilder {
         });
         options.nat64_prefixes = prefixes.collect::<Result<_, _>>()?;
         options.destinations = Destinations::new(trusted, &self.secrets);
+        let formats = Formats::new(self.format, options.destinations.clone());
         if let Some(warning) = options.destinations.shared_secret() {
             tracing::warn!("{warning}");
         }
@@ -242,7 +252,7 @@ impl PosterBuilder {
         match started {
             Ok(store) => {
                 let engine = Arc::new(Engine::new(store.clone(), shutdown, background));
-                let (outbox, flusher) = (Outbox::new(store, clock), engine.flusher());
+                let (outbox, flusher) = (Outbox::new(store, clock).with_formats(formats), engine.flusher());
                 let poster = Poster(Mode::Active { outbox, flusher, engine: Some(engine) });
                 Ok((poster.clone(), PosterGuard::new(poster)))
             }

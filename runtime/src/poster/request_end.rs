@@ -1,14 +1,14 @@
 //! What a request ends with: its outcome, its reports, and its log line.
 
-use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
+use super::formats::{Bodies, Formats};
 use super::sink::refused_or_new;
 use crate::spans;
 use postback_store::{Extras, NewReport, Registration};
 use postback_wire::id::{ReportId, RequestId};
 use postback_wire::names::metric;
-use postback_wire::report::{Ends, Outcome};
+use postback_wire::report::{About, Ends, Outcome};
 use postback_wire::trace::{TRACEPARENT, TRACESTATE, TraceParent};
 use postback_wire::webhook::{Provenance, Target, Webhook, Webhooks};
 
@@ -54,19 +54,21 @@ pub(crate) struct RequestEnd {
 impl RequestEnd {
     /// Makes the reports of this outcome to the webhooks in `registered`, and to the webhook that the caller brought in
     /// `extras`. `log_prefix` is the first part of the request's log line.
+    /// `formats` says which form the reports have.
     pub(crate) fn new(
         id: &RequestId,
         outcome: Outcome,
         registered: Option<Registered>,
         extras: Option<&Extras>,
         log_prefix: String,
+        formats: &Formats,
     ) -> Self {
         let tells_reason = registered.as_ref().is_some_and(|registered| registered.tells_reason);
         let outcome = Outcome { tells_reason, ..outcome };
         let registered = registered.filter(|registered| registered.on.contains(outcome.end()));
         let mut targets = registered.map(|registered| registered.webhooks).unwrap_or_default();
         targets.extend(extras.and_then(|extras| of_caller(extras, &outcome, &targets)));
-        let reports = reports(id, &outcome, targets, extras, &log_prefix);
+        let reports = reports(id, &outcome, targets, extras, &log_prefix, formats);
         Self { outcome, reports, log_prefix }
     }
 
@@ -104,14 +106,19 @@ fn reports(
     targets: Vec<Target>,
     extras: Option<&Extras>,
     log_prefix: &str,
+    formats: &Formats,
 ) -> Vec<NewReport> {
     if targets.is_empty() {
         return Vec::new();
     }
-    let body: Bytes = outcome.to_report_with(id.as_str(), extras.and_then(|extras| extras.metadata.as_deref()));
+    let metadata = extras.and_then(|extras| extras.metadata.as_deref());
+    // The first word of the log line is the path of the route.
+    let source = log_prefix.split(' ').next().unwrap_or_default();
+    let mut bodies = Bodies::new(outcome, About { id: id.as_str(), source, metadata });
     let trace = Trace::of(extras);
     let report = |target| {
-        let mut report = refused_or_new(id.as_str(), target, body.clone(), outcome.finished);
+        let (format, target) = formats.decide(target);
+        let mut report = refused_or_new(id.as_str(), target, bodies.of(format), outcome.finished);
         if let (Some(trace), Target::Webhook(webhook)) = (&trace, &mut report.to) {
             trace.continue_in(webhook, report.id);
         }

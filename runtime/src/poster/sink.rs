@@ -4,10 +4,11 @@ use std::pin::Pin;
 
 use super::call::{Call, Role, Sink};
 use super::fork_guard::ForkGuard;
+use super::formats::{Bodies, Formats};
 use super::{Loss, lost};
 use postback_store::{self as store, NewReport, Store};
 use postback_wire::line::Causes;
-use postback_wire::report::Outcome;
+use postback_wire::report::{About, Outcome};
 use postback_wire::time::{Clock, Timestamp};
 use postback_wire::webhook::Provenance;
 #[cfg(feature = "server")]
@@ -19,6 +20,8 @@ pub(crate) struct Outbox {
     store: Store,
     clock: Clock,
     fork_guard: ForkGuard,
+    /// Which form the reports have.
+    formats: Formats,
     /// Who chose a webhook, if neither the webhook nor the call contains this information.
     default_provenance: Provenance,
 }
@@ -28,7 +31,13 @@ impl Outbox {
     /// trusts webhooks by their URLs. So a webhook counts as the operator's choice, unless the webhook or the call says
     /// that a caller chose it.
     pub(crate) fn new(store: Store, clock: Clock) -> Self {
-        Self { store, clock, fork_guard: ForkGuard::here(), default_provenance: Provenance::Operator }
+        Self {
+            store,
+            clock,
+            fork_guard: ForkGuard::here(),
+            formats: Formats::default(),
+            default_provenance: Provenance::Operator,
+        }
     }
 
     /// Makes the outbox of a server. A server gets requests from callers. So a webhook counts as a caller's choice,
@@ -36,6 +45,15 @@ impl Outbox {
     #[cfg(feature = "server")]
     pub(crate) fn of_server(store: Store, clock: Clock) -> Self {
         Self { default_provenance: Provenance::Caller, ..Self::new(store, clock) }
+    }
+
+    pub(super) fn formats(&self) -> &Formats {
+        &self.formats
+    }
+
+    /// Gives the reports these forms.
+    pub(crate) fn with_formats(self, formats: Formats) -> Self {
+        Self { formats, ..self }
     }
 
     /// Returns who chose a webhook, if neither the webhook nor the call contains this information.
@@ -68,11 +86,13 @@ impl Outbox {
             lost(Loss::Forked, call.id(), "");
             return Vec::new();
         }
-        let body = outcome.to_report(call.id());
+        let about = About { id: call.id(), source: "", metadata: None };
+        let mut bodies = Bodies::new(&outcome, about);
         let mut reports = Vec::new();
         for target in call.targets(self.default_provenance) {
+            let (format, target) = self.formats.decide(target);
             match target.into_webhook() {
-                Ok(webhook) => reports.push(NewReport::to(webhook, call.id(), body.clone(), outcome.finished)),
+                Ok(webhook) => reports.push(NewReport::to(webhook, call.id(), bodies.of(format), outcome.finished)),
                 Err(error) => lost(Loss::BadUrl, call.id(), &Causes(&error).to_string()),
             }
         }

@@ -249,6 +249,7 @@ fn delivery(mut section: Section<'_>) -> Delivery {
         read::whole(node, &CONCURRENCY).ok().filter(|n| *n <= concurrency).ok_or_else(|| expected(wanted))
     };
     let delivery = Delivery {
+        format: section.take("format", postback_wire::report::Format::default(), report_format),
         secrets: secrets_of_all,
         schedule,
         timeout,
@@ -264,16 +265,21 @@ fn delivery(mut section: Section<'_>) -> Delivery {
             let secrets = endpoint.take("secrets", Vec::new(), secrets);
             let private = endpoint.take("private", None, |node| read::boolean(node).map(Some));
             let concurrency = endpoint.take("concurrency", None, |node| part_of_concurrency(node).map(Some));
+            let format = endpoint.take("format", None, |node| report_format(node).map(Some));
             let given = endpoint.has("url");
             let url = endpoint.take("url", None, |node| read::url(node).map(Some));
             if !given {
                 endpoint.missing("url");
             }
-            url.map(|url| Endpoint { url, secrets, private, concurrency })
+            url.map(|url| Endpoint { url, secrets, private, concurrency, format })
         }),
     };
     section.finish();
     delivery
+}
+
+fn report_format(node: Node) -> Result<postback_wire::report::Format, Mismatch> {
+    one_of(node, &postback_wire::report::Format::ALL.map(|format| (format.as_str(), format)))
 }
 
 fn schedule(node: Node) -> Result<Schedule, Mismatch> {

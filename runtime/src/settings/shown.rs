@@ -10,6 +10,7 @@ use crate::access::{Auth, Origins, Public, TokenInfo};
 use crate::telemetry::{Format, Log};
 use crate::worker;
 use postback_store::{self as store, Location};
+use postback_wire::report;
 use postback_wire::webhook::Shown;
 
 /// Stands for a value that is not shown.
@@ -66,6 +67,7 @@ impl Settings {
             ("route", Value::Object(routes.iter().map(|route| (route.path.clone(), limits(route))).collect())),
             ("forward", Value::Array(forwards.iter().map(forward).collect())),
             ("delivery.secrets", masked(delivery.secrets.len())),
+            ("delivery.format", json!(delivery.format.as_str())),
             ("delivery.schedule", texts(&mut { schedule })),
             ("delivery.timeout", json!(duration(delivery.timeout))),
             ("delivery.concurrency", json!(delivery.concurrency)),
@@ -220,9 +222,10 @@ fn masked(secrets: usize) -> Value {
 }
 
 fn endpoint(endpoint: &Endpoint) -> Value {
-    let Endpoint { url, secrets, private, concurrency } = endpoint;
+    let Endpoint { url, secrets, private, concurrency, format } = endpoint;
     json!({
         "url": Shown(url).to_string(), "secrets": masked(secrets.len()), "private": private, "concurrency": concurrency,
+        "format": format.map(report::Format::as_str),
     })
 }
 

@@ -173,8 +173,7 @@ impl TestApp {
     pub async fn cancel(&self, id: &RequestId) -> Result<(), TestError> {
         let record = self.store.request(id).await.map_err(|error| of_store(&error))?;
         let record = record.ok_or_else(|| unknown(id))?;
-        let route = self.routes.get(&record.route);
-        let cancelled = cancel::cancel(&self.store, &self.clock, (&record.route, route), id, None).await;
+        let cancelled = cancel::cancel(&self.store, &self.clock, (&record.route, &self.routes), id, None).await;
         cancelled.map(drop).map_err(|error| of_store(&error))
     }
 

@@ -99,7 +99,14 @@ pub(super) async fn settle(
 ) {
     let ClaimedRequest { claim, route, extras, .. } = row;
     let of_route = || context.routes.get(route).and_then(|route| Registered::of_route(&route.webhook));
-    let end = RequestEnd::new(&claim.id, outcome, registered.or_else(of_route), extras.as_deref(), line);
+    let end = RequestEnd::new(
+        &claim.id,
+        outcome,
+        registered.or_else(of_route),
+        extras.as_deref(),
+        line,
+        context.routes.formats(),
+    );
     let store = context.outbox.store();
     let settled =
         until_stored(context, claim, || store.settle_request(claim.clone(), end.outcome.clone(), end.reports.clone()));

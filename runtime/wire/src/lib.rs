@@ -9,6 +9,7 @@
 //! compatibility.
 
 #[doc(hidden)]
+pub mod format;
 pub mod id;
 #[doc(hidden)]
 pub mod line;
@@ -30,7 +31,7 @@ pub mod verify;
 pub mod webhook;
 
 pub use id::{RequestId, RequestIdError};
-pub use report::{EndReason, Ends, Report, ReportError, Status};
+pub use report::{EndReason, Ends, Format, Report, ReportError, Status, UnknownFormat};
 pub use secret::{PublicKey, Secret, SecretError, Verifies, VerifyingKey};
 pub use verify::{ReceivedReport, SignError, Verified, VerifyError, sign, verify};
 #[cfg(feature = "axum")]

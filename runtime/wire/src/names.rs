@@ -15,6 +15,13 @@ pub mod header {
     /// The header with the signatures, one per secret, separated by spaces. A signature is `v1,` and the base64 of an
     /// HMAC-SHA256, or `v1a,` and the base64 of an Ed25519 signature.
     pub const WEBHOOK_SIGNATURE: &str = "webhook-signature";
+    /// Not sent: with this name, the store keeps the form of a report beside the headers of its webhook.
+    pub const WEBHOOK_FORMAT: &str = "webhook-format";
+    /// The headers of fal, which a report in its form has beside those of Standard Webhooks.
+    pub const FAL_REQUEST_ID: &str = "x-fal-webhook-request-id";
+    pub const FAL_USER_ID: &str = "x-fal-webhook-user-id";
+    pub const FAL_TIMESTAMP: &str = "x-fal-webhook-timestamp";
+    pub const FAL_SIGNATURE: &str = "x-fal-webhook-signature";
     /// The header with which a receiver stops deliveries in its answer. The value `abort-message` stops the delivery of
     /// this report. The value `disable` stops all deliveries to this URL. The function `policy::after_attempt`
     /// evaluates the header.

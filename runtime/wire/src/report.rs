@@ -1,5 +1,6 @@
 //! The outcome of a request, and the exact bytes of its report.
 
+mod format;
 mod reason;
 
 use std::fmt;
@@ -8,8 +9,11 @@ use std::io::Write as _;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+#[doc(hidden)]
+pub use self::format::About;
 pub use self::reason::EndReason;
 pub use self::reason::Reason;
+pub use crate::format::{Format, UnknownFormat};
 use crate::time::Timestamp;
 
 /// The status of a request that has ended. In JSON, the status is `"completed"`, `"failed"` or `"cancelled"`.
@@ -314,10 +318,10 @@ impl Report {
         &self.id
     }
 
-    /// Returns the body of the webhook. `finished` is the time at which the work ended.
+    /// Returns the outcome of the work, which ended at the time `finished`.
     #[doc(hidden)]
-    pub fn body(&self, finished: Timestamp) -> Bytes {
-        Outcome { finished, ..self.outcome.clone() }.to_report(&self.id)
+    pub fn outcome(&self, finished: Timestamp) -> Outcome {
+        Outcome { finished, ..self.outcome.clone() }
     }
 }
 

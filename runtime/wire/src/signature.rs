@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use ring::signature::{ED25519, UnparsedPublicKey};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 
 use crate::secret::{Secret, Signer, Verifier};
 
@@ -28,6 +28,22 @@ pub fn sign(secrets: &[Secret], id: &str, timestamp: i64, body: &[u8]) -> Option
     let mut whole = None;
     let entries: Vec<_> = secrets.iter().filter_map(|secret| entry(secret, &content, &mut whole)).collect();
     (!entries.is_empty()).then(|| entries.join(" "))
+}
+
+/// Signs a webhook as fal does, with the first Ed25519 key: the hex digits of the signature of request id, user id,
+/// timestamp and the hex digits of the SHA-256 of the body, one per line. `None`: there is no such key.
+pub fn sign_as_fal(secrets: &[Secret], request: &str, user: &str, timestamp: i64, body: &[u8]) -> Option<String> {
+    let pair = secrets.iter().find_map(|secret| match secret.signer() {
+        Signer::Ed25519(pair) => Some(pair),
+        Signer::Hmac(_) => None,
+    })?;
+    let text = format!("{request}\n{user}\n{timestamp}\n{}", hex(&Sha256::digest(body)));
+    Some(hex(pair.sign(text.as_bytes()).as_ref()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |four: u8| char::from_digit(u32::from(four), 16).unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 fn entry(secret: &Secret, content: &Content<'_>, whole: &mut Option<Vec<u8>>) -> Option<String> {

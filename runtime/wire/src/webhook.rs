@@ -20,6 +20,8 @@ pub use self::provenance::Provenance;
 pub use self::shown::Shown;
 pub use self::shown::shown;
 pub use self::target::{Target, origin_of};
+use crate::format::Format;
+use crate::names::header;
 use crate::secret::Secret;
 
 /// The largest allowed length of a webhook's URL, in bytes.
@@ -131,6 +133,21 @@ impl Webhook {
     pub fn secret(mut self, secret: Secret) -> Self {
         Arc::make_mut(&mut self.0).own.secret = Some(secret);
         self
+    }
+
+    /// Sets the form of the reports to this webhook. Without a call of this method, it is that of the endpoint in the
+    /// settings, or `delivery.format`, or that of the poster.
+    #[must_use]
+    pub fn format(mut self, format: Format) -> Self {
+        let headers = &mut Arc::make_mut(&mut self.0).own.headers;
+        headers.insert(header::WEBHOOK_FORMAT, HeaderValue::from_static(format.as_str()));
+        self
+    }
+
+    /// Returns the form that was set for the reports to this webhook.
+    #[doc(hidden)]
+    pub fn own_format(&self) -> Option<Format> {
+        self.own().headers.get(header::WEBHOOK_FORMAT)?.to_str().ok()?.parse().ok()
     }
 
     /// Returns the URL to which the reports are sent.

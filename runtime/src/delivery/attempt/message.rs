@@ -7,6 +7,7 @@ use http_body_util::Full;
 
 use postback_wire::id::{ReportId, RequestId};
 use postback_wire::names;
+use postback_wire::report::Format;
 use postback_wire::trace::{TRACEPARENT, TraceParent};
 use postback_wire::webhook::Webhook;
 
@@ -14,6 +15,25 @@ const ID: HeaderName = HeaderName::from_static(names::header::WEBHOOK_ID);
 const TRACE: HeaderName = HeaderName::from_static(TRACEPARENT);
 const TIMESTAMP: HeaderName = HeaderName::from_static(names::header::WEBHOOK_TIMESTAMP);
 const SIGNATURE: HeaderName = HeaderName::from_static(names::header::WEBHOOK_SIGNATURE);
+
+const FORMAT: &str = names::header::WEBHOOK_FORMAT;
+/// The headers of fal, in the order of their values.
+const FAL: [HeaderName; 4] = [
+    HeaderName::from_static(names::header::FAL_REQUEST_ID),
+    HeaderName::from_static(names::header::FAL_USER_ID),
+    HeaderName::from_static(names::header::FAL_TIMESTAMP),
+    HeaderName::from_static(names::header::FAL_SIGNATURE),
+];
+/// The user of whom reports in the form of fal say that he made the request.
+pub(super) const FAL_USER: &str = "postback";
+
+/// The signatures of an attempt.
+#[derive(Debug, Default)]
+pub(super) struct Signed {
+    pub(super) standard: Option<String>,
+    /// That of fal, if the report has its form.
+    pub(super) as_fal: Option<String>,
+}
 
 /// What an attempt sends.
 pub(in crate::delivery) struct Message<'a> {
@@ -40,7 +60,9 @@ pub(super) struct Outgoing<'a> {
     pub(super) span: Option<TraceParent>,
     pub(super) webhook: &'a Webhook,
     pub(super) timestamp: i64,
-    pub(super) signature: Option<String>,
+    pub(super) signed: Signed,
+    /// The id that the report is about.
+    pub(super) subject: &'a str,
     pub(super) body: Bytes,
 }
 
@@ -61,15 +83,16 @@ impl Outgoing<'_> {
         // The capacity is enough for the seven headers below and for two headers that the HTTP client adds.
         let mut headers = HeaderMap::with_capacity(stored.len() + 9);
         headers.extend(stored.clone());
+        headers.remove(FORMAT);
         let trace = self.span.or_else(|| (!headers.contains_key(TRACEPARENT)).then_some(self.trace));
         if let Some(trace) = trace.and_then(|trace| HeaderValue::try_from(trace.to_string()).ok()) {
             headers.insert(TRACE, trace);
         }
         let (id, timestamp) = (self.id.to_string(), self.timestamp.to_string());
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.format().content_type()));
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
         headers.insert(USER_AGENT, HeaderValue::from_static(names::USER_AGENT));
-        let signature = self.signature.as_deref();
+        let signature = self.signed.standard.as_deref();
         for (name, value) in [(ID, Some(&*id)), (TIMESTAMP, Some(&*timestamp)), (SIGNATURE, signature)] {
             // Invariant: the conversion to a header value does not fail, because a UUID, a number and base64 text are
             // valid header values.
@@ -77,6 +100,17 @@ impl Outgoing<'_> {
                 headers.insert(name, value);
             }
         }
+        if let Some(signature) = &self.signed.as_fal {
+            let values = [self.subject, FAL_USER, &timestamp, signature];
+            for (name, value) in FAL.into_iter().zip(values) {
+                // The id of a report of a library may be any text.
+                headers.extend(HeaderValue::try_from(value).ok().map(|value| (name, value)));
+            }
+        }
         headers
+    }
+
+    fn format(&self) -> Format {
+        self.webhook.own_format().unwrap_or_default()
     }
 }

@@ -365,10 +365,10 @@ async fn a_large_body_is_signed_elsewhere_and_alike() {
     let policy = DestinationPolicy { reach: Reach::Private, secrets: Cow::Owned(vec![secret()]) };
     let id = ReportId::generate();
     let large = Bytes::from(vec![b'x'; 16 << 20]);
-    let mut signed = pin!(sender.sign(id, &policy, 1, &large));
+    let mut signed = pin!(sender.sign((id, None), &policy, 1, &large));
     // If the body were signed on this thread, the first poll would return the result.
     assert!(futures_util::poll!(&mut signed).is_pending());
-    assert_eq!(signed.await, signature::sign(&[secret()], &id.to_string(), 1, &large));
+    assert_eq!(signed.await.standard, signature::sign(&[secret()], &id.to_string(), 1, &large));
     let small = large.slice(..LARGE);
-    assert!(futures_util::poll!(pin!(sender.sign(id, &policy, 1, &small))).is_ready());
+    assert!(futures_util::poll!(pin!(sender.sign((id, None), &policy, 1, &small))).is_ready());
 }

@@ -8,7 +8,14 @@ const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
 fn end(outcome: Outcome, registered: &[&str], extras: &Extras) -> RequestEnd {
     let webhooks = registered.iter().map(|url| Target::parse(url)).collect();
     let registered = Registered { webhooks, on: Ends::default(), tells_reason: false };
-    RequestEnd::new(&RequestId::stored("r"), outcome, Some(registered), Some(extras), String::new())
+    RequestEnd::new(
+        &RequestId::stored("r"),
+        outcome,
+        Some(registered),
+        Some(extras),
+        String::new(),
+        &Formats::default(),
+    )
 }
 
 fn done() -> Outcome {
@@ -49,6 +56,13 @@ fn headers_that_the_user_has_set_stay() {
     let webhook = Webhook::new("https://a.example/in").unwrap().header(TRACEPARENT, "mine").unwrap();
     let registered = Registered { webhooks: vec![webhook.into()], on: Ends::default(), tells_reason: false };
     let extras = Extras { traceparent: Some(PARENT.into()), ..Extras::default() };
-    let end = RequestEnd::new(&RequestId::stored("r"), done(), Some(registered), Some(&extras), String::new());
+    let end = RequestEnd::new(
+        &RequestId::stored("r"),
+        done(),
+        Some(registered),
+        Some(&extras),
+        String::new(),
+        &Formats::default(),
+    );
     assert_eq!(end.reports[0].to.webhook().unwrap().own().headers[TRACEPARENT], "mine");
 }

@@ -153,6 +153,7 @@ fn every_key_can_be_set_by_a_variable() {
              ready = '/healthz', max_answer = '1MiB', ca_file = 'target.pem' }]",
         ),
         ("POSTBACK_DELIVERY__SECRETS", &format!("{SECRET}, {ED25519}")),
+        ("POSTBACK_DELIVERY__FORMAT", "replicate"),
         ("POSTBACK_DELIVERY__SCHEDULE", r#"["0s", "1m", "1h 30m"]"#),
         ("POSTBACK_DELIVERY__TIMEOUT", "5s"),
         ("POSTBACK_DELIVERY__CONCURRENCY", "32"),
@@ -164,7 +165,8 @@ fn every_key_can_be_set_by_a_variable() {
         (
             "POSTBACK_DELIVERY__ENDPOINT",
             &format!(
-                "[{{ url = 'https://hooks.example.com/in', secrets = ['{SECRET}'], private = true, concurrency = 4 }}, \
+                "[{{ url = 'https://hooks.example.com/in', secrets = ['{SECRET}'], private = true, concurrency = 4, \
+                 format = 'cloudevents' }}, \
                  {{ url = 'http://10.2.0.5:4000/' }}]"
             ),
         ),

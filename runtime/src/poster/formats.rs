@@ -1,0 +1,105 @@
+//! Which form the reports to a webhook have.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+
+use crate::policy::destination::Destinations;
+use postback_wire::report::{About, Format, Outcome};
+use postback_wire::webhook::{Target, Webhook};
+
+/// The forms that the operator has set. All clones share them, and they may change while the program runs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Formats(Arc<RwLock<Set>>);
+
+#[derive(Debug, Default)]
+struct Set {
+    usual: Format,
+    destinations: Destinations,
+}
+
+impl Formats {
+    /// Makes the forms: `usual`, unless a destination has its own.
+    pub(crate) fn new(usual: Format, destinations: Destinations) -> Self {
+        Self(Arc::new(RwLock::new(Set { usual, destinations })))
+    }
+
+    /// Takes the forms from now on from these settings.
+    #[cfg(feature = "server")]
+    pub(crate) fn replace(&self, usual: Format, destinations: Destinations) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Set { usual, destinations };
+    }
+
+    /// Returns the form of a report to this webhook: that of the webhook itself, of its destination, or the usual one.
+    pub(super) fn of(&self, webhook: &Webhook) -> Format {
+        webhook.own_format().unwrap_or_else(|| {
+            let set = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            set.destinations.format_of(webhook.url()).unwrap_or(set.usual)
+        })
+    }
+
+    /// Returns the form of a report to this target, and the target with the form beside it, so that each attempt and
+    /// each replay knows it.
+    pub(crate) fn decide(&self, target: Target) -> (Format, Target) {
+        match target {
+            Target::Webhook(webhook) => match self.of(&webhook) {
+                Format::Cortex if webhook.own_format().is_none() => (Format::Cortex, Target::Webhook(webhook)),
+                format => (format, Target::Webhook(webhook.format(format))),
+            },
+            unusable @ Target::Unusable { .. } => (Format::Cortex, unusable),
+        }
+    }
+}
+
+/// The bodies of the reports of one outcome. Each is made once, when the first report needs it.
+pub(super) struct Bodies<'a> {
+    outcome: &'a Outcome,
+    about: About<'a>,
+    made: Vec<(Format, Bytes)>,
+}
+
+impl<'a> Bodies<'a> {
+    pub(super) fn new(outcome: &'a Outcome, about: About<'a>) -> Self {
+        Self { outcome, about, made: Vec::new() }
+    }
+
+    /// Returns the body in this form.
+    pub(super) fn of(&mut self, format: Format) -> Bytes {
+        if let Some((_, body)) = self.made.iter().find(|(of, _)| *of == format) {
+            return body.clone();
+        }
+        let body = self.outcome.to_report_in(format, self.about);
+        self.made.push((format, body.clone()));
+        body
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use url::Url;
+
+    use super::*;
+    use crate::policy::destination::Destination;
+
+    #[test]
+    fn a_webhook_comes_before_its_endpoint_and_that_before_the_usual_form() {
+        let url = |text| Url::parse(text).unwrap();
+        let of = |text, format| Destination { url: url(text), secrets: Vec::new(), private: false, format };
+        let list = vec![
+            of("https://a.example/in", Some(Format::Fal)),
+            of("https://a.example/in/x", None),
+            of("https://b.example/", None),
+        ];
+        let formats = Formats::new(Format::Standard, Destinations::new(list, &[]));
+        let decided = |text: &str| formats.decide(Webhook::new(text).unwrap().into());
+        assert_eq!(decided("https://a.example/in/x").0, Format::Fal);
+        assert_eq!(
+            (decided("https://a.example/").0, decided("https://b.example/").0),
+            (Format::Standard, Format::Standard)
+        );
+        let own = Webhook::new("https://a.example/in").unwrap().format(Format::Cortex);
+        assert_eq!(formats.decide(own.into()).0, Format::Cortex);
+        assert_eq!(decided("https://b.example/").1.webhook().unwrap().own_format(), Some(Format::Standard));
+        assert_eq!(formats.decide(Target::parse("no URL")).0, Format::Cortex);
+    }
+}
