@@ -19,6 +19,8 @@ use std::time::Duration;
 pub(crate) use self::delivery_options::delivery_options;
 pub(crate) use self::node::{Front, Node, Routers, StartError};
 pub(crate) use self::reload::Reread;
+#[cfg(feature = "testing")]
+pub(crate) use self::route_limits::{apply as apply_route_limits, retention as route_retention};
 pub(crate) use self::run_once::{Ran, run_once};
 #[cfg(feature = "cron")]
 use crate::cron;

@@ -18,6 +18,9 @@ mod event;
 mod exchange;
 mod failure_log;
 mod free_retries;
+#[cfg(all(feature = "testing", feature = "server"))]
+mod in_memory;
+mod line;
 mod log;
 mod lookup;
 mod own_addresses;
@@ -48,6 +51,8 @@ use self::deliver::Deliverer;
 use self::dispatch::Dispatcher;
 #[cfg(feature = "server")]
 pub(crate) use self::exchange::{ExchangeError, connector, exchange, host};
+#[cfg(all(feature = "testing", feature = "server"))]
+pub(crate) use self::in_memory::InMemory;
 pub(crate) use self::lookup::{Lookup, System};
 use self::scheduler::Scheduler;
 #[cfg(feature = "server")]
@@ -100,6 +105,9 @@ pub(crate) struct Options {
     pub(crate) own_addresses: Vec<SocketAddr>,
     /// The resolver, which turns host names into addresses.
     pub(crate) resolver: Arc<dyn Lookup>,
+    /// Opens the connections of a test, in place of the network.
+    #[cfg(all(feature = "testing", feature = "server"))]
+    pub(crate) in_memory: Option<InMemory>,
 }
 
 impl Options {
@@ -127,6 +135,8 @@ impl Default for Options {
             ca_file: None,
             own_addresses: Vec::new(),
             resolver: Arc::new(System::default()),
+            #[cfg(all(feature = "testing", feature = "server"))]
+            in_memory: None,
         }
     }
 }

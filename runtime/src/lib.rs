@@ -123,7 +123,7 @@
 //! | `schemars` | no | `App::schema`, which puts the JSON Schemas of payload and result into `/openapi.json` |
 //! | `otlp` | no | the server sends its traces to a collector: `telemetry.otlp_endpoint = "http://…"` |
 //! | `terminal` | no | the command `top` as a live view in the terminal, and progress bars of long commands |
-//! | `testing` | no | `testing::record`, which catches the reports of a test, and `testing::TestApp`, which runs an app inside a test |
+//! | `testing` | no | `testing::record`, which catches the reports of a test, and `testing::TestApp`, which runs an app inside a test, with a receiver of its reports |
 //!
 //! With `default-features = false` you get the attribute, an in-memory poster, and [`verify`](verify()) and [`sign`]
 //! for receivers, with neither HTTP server nor SQL in your build. Add `features = ["sqlite"]` for the durable store.

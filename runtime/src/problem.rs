@@ -51,6 +51,12 @@ impl Problem {
         self.code.status()
     }
 
+    /// Returns what was wrong, and what to do.
+    #[cfg(feature = "testing")]
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
         // Every error with this status is over soon, so the client is told to try again.
         let retry_after = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1);

@@ -1,7 +1,14 @@
-//! A test kit for programs that report. It catches reports instead of sending them.
+//! A test kit: it catches the reports of annotated functions ([`record`]), runs whole apps in a test (`TestApp`), and makes
+//! extractors by hand.
 
 #[cfg(feature = "server")]
 mod app;
+#[cfg(feature = "server")]
+mod by_hand;
+#[cfg(feature = "server")]
+mod patience;
+#[cfg(feature = "server")]
+mod receiver;
 
 use std::fmt;
 use std::pin::Pin;
@@ -14,7 +21,11 @@ use tokio::sync::watch;
 use url::Url;
 
 #[cfg(feature = "server")]
-pub use self::app::{Finished, TestApp, TestError};
+pub use self::app::{Finished, NewTestApp, TestApp, TestError};
+#[cfg(feature = "server")]
+pub use self::by_hand::{Canceller, Told, cancellation, progress};
+#[cfg(feature = "server")]
+pub use self::receiver::{Answer, Hit, Receiver};
 use crate::poster::ambient::{self, Call, OnThread, Role, Sink};
 use crate::poster::{Loss, lost};
 use postback_wire::line::{Causes, Escaped};

@@ -128,6 +128,8 @@ pub(crate) struct Worker {
     handed: mpsc::Receiver<PreClaimedRequest>,
     /// Requests that are not run again, for the worker to settle.
     lost: (mpsc::Sender<ClaimedRequest>, mpsc::Receiver<ClaimedRequest>),
+    /// The time of [`SLOW_POLL`].
+    slow_poll: Duration,
 }
 
 /// How many requests that are not run again wait for the worker.
@@ -152,7 +154,13 @@ impl Worker {
         let handed = outbox.store().attach_limited_requests(slots.rooms(), Arc::clone(&slots.all));
         let options = LiveOptions::new(options);
         let context = Context { outbox, routes, options, handlers, cut: Shutdown::new() };
-        Self { context: Arc::new(context), grace, slots, handed, lost: mpsc::channel(LOST) }
+        Self { context: Arc::new(context), grace, slots, handed, lost: mpsc::channel(LOST), slow_poll: SLOW_POLL }
+    }
+
+    /// Sets the time in place of [`SLOW_POLL`]. A test of days would otherwise have many polls.
+    #[cfg(feature = "testing")]
+    pub(crate) fn polling_after(self, slow_poll: Duration) -> Self {
+        Self { slow_poll, ..self }
     }
 
     /// Returns a sender for requests that this node has claimed and that are not run again. The worker settles them.
@@ -219,7 +227,7 @@ impl Worker {
                     self.start(row, room, lane);
                 }
                 let now = self.context.outbox.clock().now();
-                let wait = batch.next_due.map_or(SLOW_POLL, |due| due.since(now).min(SLOW_POLL));
+                let wait = batch.next_due.map_or(self.slow_poll, |due| due.since(now).min(self.slow_poll));
                 (full, Instant::now() + wait)
             }
             Err(Error::Closed) => (false, Instant::now() + SLOW_POLL),

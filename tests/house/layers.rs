@@ -55,8 +55,8 @@ const STORE: House = House {
         &["ops"],
         &["backend", "inbox", "sql"],
         &["memory", "sqlite", "postgres", "writer"],
+        &["peers", "failing"],
         &["copy"],
-        &["peers"],
     ],
     // Each kind of operation adds its own methods to the store.
     shared: &["Store", "Error", "warn_unless_logged"],

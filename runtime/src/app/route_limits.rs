@@ -8,7 +8,7 @@ use postback_store::{RouteRoom, Store};
 
 /// Applies the limits that the routes have now. `rooms` are those of the worker, by route. The limits of time, of runs,
 /// of retention and of priorities need not be applied, because they are read from the route when they are needed.
-pub(super) fn apply(routes: &Routes, store: &Store, rooms: &[(String, RouteRoom)]) {
+pub(crate) fn apply(routes: &Routes, store: &Store, rooms: &[(String, RouteRoom)]) {
     let queued = routes.iter().filter_map(|route| {
         let limits = route.limits();
         let (rows, bytes) = (limits.max_queued, limits.max_queued_bytes);
@@ -22,7 +22,7 @@ pub(super) fn apply(routes: &Routes, store: &Store, rooms: &[(String, RouteRoom)
 }
 
 /// Returns how long ended requests are kept now. `of_all` is the time of the routes without one of their own.
-pub(super) fn retention(routes: &Routes, of_all: Duration) -> Retention {
+pub(crate) fn retention(routes: &Routes, of_all: Duration) -> Retention {
     let of_routes = routes.iter().filter_map(|route| Some((route.path.clone(), route.limits().retention?)));
     Retention { of_all, of_routes: of_routes.collect() }
 }

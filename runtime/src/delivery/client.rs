@@ -82,7 +82,10 @@ impl Clients {
         let client = |reach, own_addresses: &[SocketAddr]| {
             let own_addresses = own_addresses.iter().map(SocketAddr::ip).collect();
             let dial = Dial { lookup: options.resolver.clone(), guard: guard.clone(), reach, own_addresses };
-            build(Connect::new(dial, tls.clone(), connections.clone()), options.concurrency)
+            let connect = Connect::new(dial, tls.clone(), connections.clone());
+            #[cfg(all(feature = "testing", feature = "server"))]
+            let connect = connect.within(options.in_memory.clone());
+            build(connect, options.concurrency)
         };
         let own_addresses = options.own_addresses.as_slice();
         let away = if own_addresses.is_empty() {

@@ -8,17 +8,19 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::Uri;
-use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tower_service::Service;
 
 use super::connections::{ConnectionPermit, Connections};
 use super::dial::Dial;
+#[cfg(all(feature = "testing", feature = "server"))]
+use super::in_memory::InMemory;
+use super::line::Line;
 use super::raw_answer::{RawAnswer, is_closed};
 
 /// The longest time that connecting may take, from the look-up of the host name to the end of the TLS handshake.
@@ -33,7 +35,6 @@ const KEEPALIVE_PROBES: u32 = 3;
 /// skips them without a timeout.
 const MAX_ANSWER: usize = 1 << 20;
 
-type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The error if a connection was not opened in time.
@@ -48,7 +49,13 @@ struct TooMuch;
 
 /// Opens connections for the HTTP clients.
 #[derive(Clone)]
-pub(super) struct Connect(HttpsConnector<HttpConnector<Dial>>, Connections);
+pub(super) struct Connect {
+    https: HttpsConnector<HttpConnector<Dial>>,
+    connections: Connections,
+    /// Opens the connections in place of `https`.
+    #[cfg(all(feature = "testing", feature = "server"))]
+    in_memory: Option<InMemory>,
+}
 
 impl Connect {
     pub(super) fn new(dial: Dial, tls: Arc<ClientConfig>, connections: Connections) -> Self {
@@ -59,7 +66,29 @@ impl Connect {
         http.set_keepalive(Some(KEEPALIVE));
         http.set_keepalive_interval(Some(KEEPALIVE));
         http.set_keepalive_retries(Some(KEEPALIVE_PROBES));
-        Self((http, tls).into(), connections)
+        Self {
+            https: (http, tls).into(),
+            connections,
+            #[cfg(all(feature = "testing", feature = "server"))]
+            in_memory: None,
+        }
+    }
+
+    /// Opens connections in memory, if `in_memory` says how.
+    #[cfg(all(feature = "testing", feature = "server"))]
+    pub(super) fn within(self, in_memory: Option<InMemory>) -> Self {
+        Self { in_memory, ..self }
+    }
+
+    /// Opens a connection, without limits of time or number.
+    fn line(&mut self, uri: Uri) -> BoxFuture<'static, Result<Line, BoxError>> {
+        #[cfg(all(feature = "testing", feature = "server"))]
+        if let Some(in_memory) = &self.in_memory {
+            let stream = in_memory.open(uri);
+            return Box::pin(std::future::ready(Ok(Line::Memory(stream))));
+        }
+        let connecting = self.https.call(uri);
+        Box::pin(async move { Ok(Line::Net(TokioIo::new(connecting.await?))) })
     }
 }
 
@@ -69,18 +98,18 @@ impl Service<Uri> for Connect {
     type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.0.poll_ready(cx)
+        self.https.poll_ready(cx)
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let (connecting, connections) = (self.0.call(uri), self.1.clone());
+        let (connecting, connections) = (self.line(uri), self.connections.clone());
         Box::pin(async move {
             let permit = connections.open().await?;
             let stream = tokio::time::timeout(TIMEOUT, connecting).await.map_err(|_| TimedOut)??;
             // HTTP/2 needs no limit here, because its flow control and its limits on headers already limit the answer.
             let left = if stream.connected().is_negotiated_h2() { None } else { Some(MAX_ANSWER) };
             let (raw_answer, write_error) = (RawAnswer::default(), None);
-            Ok(TokioIo::new(Bounded { stream: TokioIo::new(stream), left, permit, raw_answer, write_error }))
+            Ok(TokioIo::new(Bounded { stream, left, permit, raw_answer, write_error }))
         })
     }
 }
@@ -94,7 +123,7 @@ pin_project! {
     /// arrive.
     pub(super) struct Bounded {
         #[pin]
-        stream: TokioIo<Stream>,
+        stream: Line,
         // How many bytes may still arrive before the next request is sent. `None` means that there is no limit.
         left: Option<usize>,
         permit: ConnectionPermit,
@@ -188,6 +217,6 @@ impl AsyncWrite for Bounded {
 
 impl Connection for Bounded {
     fn connected(&self) -> Connected {
-        self.stream.inner().connected().extra(self.permit.usage()).extra(self.raw_answer.clone())
+        self.stream.connected().extra(self.permit.usage()).extra(self.raw_answer.clone())
     }
 }

@@ -187,6 +187,12 @@ impl Telling {
         self.take().0
     }
 
+    /// Returns the report that nobody has taken, and leaves it.
+    #[cfg(feature = "testing")]
+    pub(crate) fn last(&self) -> Option<Told> {
+        self.lock().pending.clone()
+    }
+
     /// Waits for this time, or until the end of the run.
     pub(crate) async fn pause(&self, time: Duration) {
         let _ = tokio::time::timeout(time, self.ended.cancelled()).await;

@@ -1,45 +1,39 @@
-//! Runs an app inside a test: its handlers, limits, retries and schedules, with neither a port nor a file.
+//! Runs an app inside a test: its handlers, limits, retries, schedules and deliveries, with neither a port nor a file.
+
+mod finished;
+mod setup;
 
 use std::time::Duration;
 
+use axum::body::Body;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::runtime::Handle;
-use tokio::time::{Instant, timeout};
 
-use super::Caught;
+pub use self::finished::Finished;
+pub use self::setup::NewTestApp;
+use super::patience::Patience;
+use super::{Caught, Receiver};
+use crate::api::Submitter;
 use crate::app::App;
 use crate::cancel;
 use crate::handler::Routes;
-use crate::panics::caught;
-use crate::poster::Outbox;
-use crate::worker::{self, Worker};
 use postback_store::overview::DeliveryFilter;
 use postback_store::shutdown::Shutdown;
-use postback_store::{self as store, Location, NewRequest, RequestState, Store};
-use postback_wire::id::{NodeId, RequestId};
+use postback_store::{self as store, Faults, RequestState, Stage, Store};
+use postback_wire::id::RequestId;
 use postback_wire::line::Causes;
-use postback_wire::report::{EndReason, Outcome, Status};
-use postback_wire::time::{Clock, Timestamp};
+use postback_wire::report::Status;
+use postback_wire::time::Clock;
 use postback_wire::webhook::Webhook;
 
-/// The room of the store in memory, in bytes.
-const MEMORY: usize = 1 << 30;
-/// The largest number of finished requests that the store keeps.
-const KEPT: usize = 10_000;
 /// The largest number of reports of one request that are returned.
 const MAX_REPORTS: usize = 100;
-/// How long a request may take by tokio's clock.
-const LONGEST: Duration = Duration::from_hours(24 * 400);
-/// How long the worker waits for runs when the app is dropped.
-const GRACE: Duration = Duration::ZERO;
 
-/// An app that runs inside a test, with the worker of a server and a store in memory. It has no port, and sends nothing:
-/// reports are read with [`Finished::reports`].
+/// An app that runs inside a test, with the worker and the deliveries of a server, and a store in memory. It has no port:
+/// reports go to the test's own [`Receiver`], whatever their URL is, over connections within the process.
 ///
 /// ```
 /// use postback::testing::TestApp;
@@ -71,28 +65,59 @@ const GRACE: Duration = Duration::ZERO;
 /// # Ok(()) }
 /// ```
 ///
+/// # Reports
+///
+/// [`receiver`](Self::receiver) gets every report, and answers 204 unless the test says otherwise. Attempts, retries, circuits
+/// and signatures are those of a server. All URLs that the program chooses count as trusted. URLs that a caller chooses get
+/// unsigned reports, and no address of a private network.
+///
+/// ```
+/// use postback::testing::TestApp;
+/// use postback::{App, Payload};
+///
+/// async fn count(text: Payload<String>) -> Result<usize, String> {
+///     Ok(text.len())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), postback::testing::TestError> {
+/// let app = TestApp::new(App::new(()).route("/count", count).webhook("https://example.com/hooks")).await?;
+/// // The receiver is down at first. The third attempt comes minutes later, which takes no time.
+/// app.receiver().answer([500, 500]);
+/// let id = app.submit("/count", "four").await?;
+/// let hit = app.receiver().wait_for(|hit| hit.id() == id.as_str() && hit.attempt() == 3).await?;
+/// assert_eq!(hit.result(), Some(&4.into()));
+/// assert!(hit.is_signed());
+/// # Ok(()) }
+/// ```
+///
 /// # Time
 ///
 /// All times are those of tokio's clock. Under `#[tokio::test(start_paused = true)]` the clock jumps whenever all tasks
-/// wait, so retries after hours, a schedule in days and a time limit take milliseconds. `tokio::time::advance` moves it by
-/// hand.
+/// wait, so retries after hours, a schedule in days and a time limit take milliseconds. [`pass`](Self::pass) lets some time
+/// pass, and `tokio::time::advance` moves the clock by hand.
 ///
 /// # What it does not have
 ///
-/// The HTTP API, access, and deliveries: start the program for these. The limits are those of the program, and otherwise
-/// the defaults of the settings. A report that a handler posts outside of its run, such as in a task that it spawns, or with
-/// [`postback::poster()`](crate::poster()), goes to the poster of the process.
+/// A port, tokens, and the operator's API: start the program, or use `App::into_router`, for these. A report that a handler
+/// posts outside of its run, such as in a task that it spawns, or with [`postback::poster()`](crate::poster()), goes to the
+/// poster of the process.
 pub struct TestApp {
     store: Store,
     clock: Clock,
     routes: Routes,
     stop: Shutdown,
+    receiver: Receiver,
+    faults: Faults,
+    submitter: Submitter,
+    /// The longest wait by tokio's clock.
+    longest: Duration,
 }
 
-/// The error of the methods of [`TestApp`] and [`Finished`]. Its text says what came instead.
+/// The error of the methods of [`TestApp`], [`Receiver`] and [`Finished`]. Its text says what came instead.
 #[derive(thiserror::Error)]
 #[error("{0}")]
-pub struct TestError(String);
+pub struct TestError(pub(super) String);
 
 postback_wire::line::debug_as_message!(TestError);
 
@@ -101,25 +126,25 @@ fn of_store(error: &store::Error) -> TestError {
 }
 
 impl TestApp {
-    /// Starts the app on the current tokio runtime. It stops when the value is dropped.
+    /// Starts the app with the defaults of the settings, as [`new`](Self::new) does.
     ///
     /// # Errors
     ///
     /// Fails if the app has mistakes, such as two routes with the same path. The text lists them.
     pub async fn start<S: Send + Sync + 'static>(app: App<S>) -> Result<Self, TestError> {
-        let routes = app.into_routes().map_err(|error| TestError(error.to_string()))?;
-        let clock = clock();
-        let place = Location::Memory { reports: KEPT, bytes: MEMORY, kept: KEPT };
-        let store = Store::open(store::Options::at(place), NodeId::generate(), clock.clone()).await;
-        let store =
-            store.map_err(|error| TestError(format!("the store in memory cannot be opened: {}", Causes(&error))))?;
-        let outbox = Outbox::of_server(store.clone(), clock.clone());
-        let worker = Worker::new(outbox, routes.clone(), options(), Handle::current(), GRACE);
-        let stop = Shutdown::new();
-        stop.spawn(worker.run(Vec::new(), stop.clone()));
-        #[cfg(feature = "cron")]
-        stop.spawn(crate::cron::run(store.clone(), clock.clone(), routes.clone(), stop.clone()));
-        Ok(Self { store, clock, routes, stop })
+        Self::new(app).await
+    }
+
+    /// Returns a builder, whose `await` starts the app on the current tokio runtime. The app stops when the value is
+    /// dropped.
+    ///
+    /// # Errors
+    ///
+    /// The `await` fails if the app or its settings have mistakes, such as two routes with the same path. The text lists
+    /// them.
+    #[expect(clippy::new_ret_no_self, reason = "the builder becomes the app with `.await`")]
+    pub fn new<S: Send + Sync + 'static>(app: App<S>) -> NewTestApp<S> {
+        NewTestApp::of(app)
     }
 
     /// Submits a request with this payload, as JSON. The payload is checked as the server checks it.
@@ -128,9 +153,27 @@ impl TestApp {
     ///
     /// Fails if there is no such route, or if the payload does not fit.
     pub async fn submit(&self, route: &str, payload: &(impl Serialize + ?Sized)) -> Result<RequestId, TestError> {
+        self.submit_with(route, &[], payload).await
+    }
+
+    /// Submits a request with this payload and these headers, such as `("postback-run-at", "+2d")`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no such route, or if the payload or a header does not fit.
+    pub async fn submit_with(
+        &self,
+        route: &str,
+        headers: &[(&str, &str)],
+        payload: &(impl Serialize + ?Sized),
+    ) -> Result<RequestId, TestError> {
         let body = serde_json::to_vec(payload);
         let body = body.map_err(|error| TestError(format!("the payload cannot be serialised: {error}")))?;
-        self.submit_body(route, "application/json", body).await
+        let mut all = header("content-type", "application/json")?;
+        for (name, value) in headers {
+            all.extend(header(name, value)?);
+        }
+        self.post(route, all, body.into()).await
     }
 
     /// Submits a request with this body and content type.
@@ -144,25 +187,16 @@ impl TestApp {
         content_type: &str,
         body: impl Into<Bytes>,
     ) -> Result<RequestId, TestError> {
-        let (path, body) = (route, body.into());
-        let Some(route) = self.routes.get(path) else {
-            return Err(TestError(format!(
-                "there is no route {path}; the routes are {}",
-                self.routes.paths().join(", ")
-            )));
-        };
-        let content_type = HeaderValue::from_str(content_type);
-        let content_type = content_type.map_err(|_| TestError("the content type is not a valid header".to_owned()))?;
-        let headers = HeaderMap::from_iter([(CONTENT_TYPE, content_type)]);
-        if let Some(payload) = route.payload {
-            let checked = caught(|| payload.check(&headers, &body));
-            let checked = checked.map_err(|text| TestError(format!("reading the payload panicked: {text}")))?;
-            checked.map_err(|error| TestError(format!("the route {path} does not take the payload: {error}")))?;
+        self.post(route, header(CONTENT_TYPE.as_str(), content_type)?, body.into()).await
+    }
+
+    async fn post(&self, route: &str, headers: HeaderMap, body: Bytes) -> Result<RequestId, TestError> {
+        if self.routes.get(route).is_none() {
+            let known = self.routes.paths().join(", ");
+            return Err(TestError(format!("there is no route {route}; the routes are {known}")));
         }
-        let id = RequestId::generate();
-        let request = NewRequest { headers, ..NewRequest::new(id.clone(), path, body, self.clock.now()) };
-        self.store.submit(request).await.map_err(|error| of_store(&error))?;
-        Ok(id)
+        let submitted = self.submitter.submit(route, headers, Body::from(body)).await;
+        submitted.map_err(|problem| TestError(format!("the route {route} refuses the request: {}", problem.detail())))
     }
 
     /// Cancels a request. If it runs, its run is stopped. Nothing happens if it is over.
@@ -181,16 +215,23 @@ impl TestApp {
     ///
     /// # Errors
     ///
-    /// Fails if there is no such request, or if it does not end.
+    /// Fails if there is no such request, or if it does not end within 4 days by tokio's clock
+    /// ([`longest_wait`](NewTestApp::longest_wait)), or within half a minute.
     pub async fn finished(&self, id: &RequestId) -> Result<Finished, TestError> {
-        let watch = self.store.watch(id);
-        let known = self.store.request(id).await.map_err(|error| of_store(&error))?.ok_or_else(|| unknown(id))?;
-        // The watch tells only of an end that comes after it was made.
-        let is_over = matches!(known.state, RequestState::Settled(_));
-        if !is_over && timeout(LONGEST, watch.settled()).await.is_err() {
-            return Err(TestError(format!("the request {id} does not end, although nothing else happens any more")));
-        }
         let of_store = |error: store::Error| of_store(&error);
+        let (watch, patience) = (self.store.watch(id), Patience::begin(self.longest));
+        loop {
+            // The watch tells only of an end that comes after it was made.
+            let known = self.store.summary(id).await.map_err(of_store)?.ok_or_else(|| unknown(id))?;
+            if known.is_settled() {
+                break;
+            }
+            let Some(step) = patience.step() else {
+                let how = if matches!(known.stage, Stage::Running) { "it runs" } else { "it waits to be run" };
+                return Err(TestError(format!("the request {id} does not end: {how}, {patience}")));
+            };
+            let _ = tokio::time::timeout(step, watch.settled()).await;
+        }
         self.store.barrier().await.map_err(of_store)?;
         let record = self.store.request(id).await.map_err(of_store)?.ok_or_else(|| unknown(id))?;
         let RequestState::Settled(outcome) = record.state else {
@@ -201,12 +242,36 @@ impl TestApp {
         Ok(Finished { id: id.clone(), outcome, runs, reports })
     }
 
+    /// Returns the receiver of all reports of the app.
+    pub fn receiver(&self) -> &Receiver {
+        &self.receiver
+    }
+
+    /// Lets this time pass, by tokio's clock. If the clock is paused, that takes no time, and everything that is due
+    /// meanwhile happens.
+    pub async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    /// Lets all writes of the store fail from now on, or succeed again. New requests are refused meanwhile. What has ended
+    /// is stored when the store can write again, as after a full disk.
+    pub fn fail_writes(&self, fail: bool) {
+        self.faults.fail_writes(fail);
+    }
+
+    /// Lets all reads of the store fail from now on, or succeed again. Methods of the test kit that read then fail, too.
+    pub fn fail_reads(&self, fail: bool) {
+        self.faults.fail_reads(fail);
+    }
+
     async fn reports(&self, id: &RequestId, ended: Status) -> Result<Vec<Caught>, store::Error> {
         let of_request = DeliveryFilter { subject: Some(id.to_string()), ..DeliveryFilter::default() };
         let mut reports = Vec::new();
         for line in self.store.list_deliveries(&of_request, None, MAX_REPORTS).await?.rows.into_iter().rev() {
             let detail = self.store.delivery_detail(line.record.id).await?;
-            let body = detail.and_then(|detail| detail.body).map(|body| body.start).unwrap_or_default();
+            let kept = detail.and_then(|detail| detail.body).map(|body| body.start);
+            // The store drops the body of a report that is delivered. The receiver has it.
+            let body = kept.or_else(|| self.receiver.body_of(line.record.webhook_id)).unwrap_or_default();
             // The URL of a stored report is valid. A long body is cut off, and is no JSON then.
             if let Ok(webhook) = Webhook::new(&line.record.url) {
                 let parsed: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -224,6 +289,12 @@ fn unknown(id: &RequestId) -> TestError {
     TestError(format!("there is no request {id}"))
 }
 
+fn header(name: &str, value: &str) -> Result<HeaderMap, TestError> {
+    let pair = name.parse::<HeaderName>().ok().zip(HeaderValue::from_str(value).ok());
+    let pair = pair.ok_or_else(|| TestError(format!("{name}: {value} is not a valid header")))?;
+    Ok(HeaderMap::from_iter([pair]))
+}
+
 impl Drop for TestApp {
     fn drop(&mut self) {
         self.stop.stop();
@@ -233,100 +304,6 @@ impl Drop for TestApp {
 impl std::fmt::Debug for TestApp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TestApp").field("routes", &self.routes.paths()).finish_non_exhaustive()
-    }
-}
-
-/// The clock of tokio, which a test can pause. It begins at the current time of day.
-fn clock() -> Clock {
-    let (begun, wall) = (Instant::now(), Clock::system().now());
-    let elapsed = move || begun.elapsed();
-    Clock::new(move || -> Timestamp { wall.saturating_add(elapsed()) }, elapsed)
-}
-
-/// The defaults of the settings.
-fn options() -> worker::Options {
-    worker::Options {
-        concurrency: 64,
-        threads: None,
-        timeout: Duration::from_hours(1),
-        max_attempts: 1,
-        retry_delay: Duration::from_secs(1),
-        max_retry_delay: Duration::from_mins(1),
-        max_crashes: 3,
-    }
-}
-
-/// A request of a [`TestApp`] that has ended.
-#[derive(Clone)]
-pub struct Finished {
-    id: RequestId,
-    outcome: Outcome,
-    runs: usize,
-    reports: Vec<Caught>,
-}
-
-impl Finished {
-    /// Returns the id of the request.
-    pub fn id(&self) -> &RequestId {
-        &self.id
-    }
-
-    /// Returns how the request ended.
-    pub fn status(&self) -> Status {
-        self.outcome.status
-    }
-
-    /// Returns why the request was not completed: also if its reports do not say it.
-    pub fn reason(&self) -> Option<EndReason> {
-        EndReason::of(self.outcome.status, self.outcome.reason)
-    }
-
-    /// Returns the result.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the request was not completed, or if its result does not fit the type. The text says what came instead.
-    pub fn result<T: DeserializeOwned>(&self) -> Result<T, TestError> {
-        if self.outcome.status != Status::Completed {
-            return Err(TestError(format!("the request has no result: {self:?}")));
-        }
-        let json = self.outcome.result.as_ref().map_or(&b"null"[..], |json| json.bytes());
-        serde_json::from_slice(json).map_err(|error| TestError(format!("{error}: {self:?}")))
-    }
-
-    /// Returns the text of the failure, as the log shows it.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the request did not fail. The text says what came instead.
-    pub fn failure(&self) -> Result<&str, TestError> {
-        match (self.outcome.status, &self.outcome.detail) {
-            (Status::Failed, detail) => Ok(detail.as_deref().unwrap_or_default()),
-            _ => Err(TestError(format!("the request did not fail: {self:?}"))),
-        }
-    }
-
-    /// Returns the number of runs.
-    pub fn runs(&self) -> usize {
-        self.runs
-    }
-
-    /// Returns the reports about the request, in the order in which they were made. Of a body of more than 64 KiB, only
-    /// the start is there.
-    pub fn reports(&self) -> &[Caught] {
-        &self.reports
-    }
-}
-
-impl std::fmt::Debug for Finished {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { id, outcome, runs, .. } = self;
-        write!(f, "{id} {} after {runs} runs", outcome.status.as_str())?;
-        match (&outcome.result, &outcome.detail) {
-            (Some(result), _) => write!(f, ", with the result {}", String::from_utf8_lossy(result.bytes())),
-            (None, Some(detail)) => write!(f, ": {detail}"),
-            (None, None) => Ok(()),
-        }
     }
 }
 

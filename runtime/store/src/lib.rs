@@ -44,6 +44,8 @@ mod clock;
 pub mod copy;
 mod counters;
 mod error;
+#[cfg(feature = "testing")]
+mod failing;
 mod feed;
 mod handoff;
 mod health;
@@ -97,6 +99,8 @@ pub use self::checkpoint::Saved;
 use self::clock::StoreClock;
 use self::counters::Counters;
 pub use self::error::{Bound, Error, OpenError};
+#[cfg(feature = "testing")]
+pub use self::failing::Faults;
 use self::feed::Changes;
 pub use self::feed::{Change, Feed, Heard};
 use self::handoff::Handoff;
@@ -122,8 +126,7 @@ pub use self::room::{RequestRoom, RoutePermit, RouteRoom};
 use self::series::Tally;
 pub use self::sizes::{REPORT_UNIT, report_units};
 use self::space::{Probe, Space};
-pub use self::summary::{EndSummary, Kept, Summary};
-pub use self::summary::{Member, Stage};
+pub use self::summary::{EndSummary, Kept, Member, Stage, Summary};
 pub use self::terms::{Extras, IdempotencyKey, Terms};
 pub use self::timeline::{EarlierRun, RunEnd, Timeline};
 pub use self::tokens::{NewToken, TokenAdded, TokenRecord, TokenRevoked};
@@ -150,6 +153,8 @@ struct Inner {
     /// The record of the runs that have begun. `None`: the rows are lost when the process ends, so no later process
     /// would read the record.
     begun: Option<Record>,
+    #[cfg(feature = "testing")]
+    faults: Faults,
 }
 
 impl Drop for Inner {
@@ -235,7 +240,16 @@ impl Store {
                 }
             });
         }
-        Self(Arc::new(Inner { shared, reader, tasks, durable, is_shared, begun }))
+        Self(Arc::new(Inner {
+            shared,
+            reader,
+            tasks,
+            durable,
+            is_shared,
+            begun,
+            #[cfg(feature = "testing")]
+            faults: Faults::default(),
+        }))
     }
 
     /// Closes the store: commits the operations that wait, stops the writer and closes the files. After that, every
@@ -373,6 +387,8 @@ impl Store {
     }
 
     fn reader(&self) -> Result<&dyn Reader, Error> {
+        #[cfg(feature = "testing")]
+        self.0.faults.check_read()?;
         if self.inbox().is_closed() { Err(Error::Closed) } else { Ok(&*self.0.reader) }
     }
 }

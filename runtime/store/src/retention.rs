@@ -41,6 +41,11 @@ impl Retention {
 /// round, because the operator may change the times meanwhile. Also ends parked reports as dead, if they are older than
 /// the schedule plus the retention of all.
 pub async fn run(store: Store, times: impl Fn() -> (Retention, Duration), shutdown: Shutdown) {
+    run_every(INTERVAL, store, times, shutdown).await;
+}
+
+/// Deletes old rows as [`run`] does, with this pause between two rounds.
+pub async fn run_every(pause: Duration, store: Store, times: impl Fn() -> (Retention, Duration), shutdown: Shutdown) {
     while !shutdown.is_stopping() {
         let (retention, schedule) = times();
         match store.purge_ended(&retention, BATCH).await {
@@ -69,7 +74,7 @@ pub async fn run(store: Store, times: impl Fn() -> (Retention, Duration), shutdo
         }
         tokio::select! {
             () = shutdown.stopping() => return,
-            () = tokio::time::sleep(INTERVAL) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

@@ -10,6 +10,7 @@
 
 #[doc(hidden)]
 pub mod format;
+#[doc(hidden)]
 pub mod id;
 #[doc(hidden)]
 pub mod line;
