@@ -1,7 +1,14 @@
-//! The ends of runs: errors, panics, time limits and retries.
+//! The ends of runs: errors, panics, time limits and retries. What needs neither a process nor a socket is tested with the
+//! test kit, whose clock is paused.
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use postback::testing::{Hit, TestApp};
+use postback::{App, RequestId, State, async_handler};
 use postback_tests::Receiver;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Server, keys};
 
@@ -45,50 +52,6 @@ async fn a_panic_message_cannot_command_the_terminal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_takes_too_long_is_failed() {
-    let receiver = Receiver::start();
-    let settings = format!("[config]\nwebhook_url = {:?}\n[worker]\ntimeout = \"1s\"\n", receiver.url("/"));
-    let mut server = Server::start(&settings);
-    let id = server.submit("/gated", json!({"gate": "never"})).await;
-    assert_eq!(receiver.wait_for(&id).json(), json!({"id": id, "status": "failed"}));
-    server.process.wait_for("worker.timeout");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_result_that_does_not_serialise_fails_the_request() {
-    let receiver = Receiver::start();
-    let mut server = Server::reporting_to(&receiver.url("/"));
-    let id = server.submit("/unserializable", json!({})).await;
-    assert_eq!(receiver.wait_for(&id).json(), json!({"id": id, "status": "failed"}));
-    assert_eq!(server.settled("/unserializable", &id).await["status"], "failed");
-    server.process.wait_for("the result cannot be serialised: key must be a string");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn only_the_last_failure_is_reported() {
-    let receiver = Receiver::start();
-    let settings = format!(
-        "[config]\nwebhook_url = {:?}\n[worker]\nmax_attempts = 2\nretry_delay = \"10ms\"\n",
-        receiver.url("/")
-    );
-    let mut server = Server::start(&settings);
-    let id = server.submit("/flaky", json!({})).await;
-    let report = receiver.wait_for(&id).json();
-    assert_eq!((&report["status"], &report["result"]), (&json!("completed"), &json!({"runs": 2})));
-    server.process.wait_for("runs again in 10 ms (failed run 1 of 2): run 1 goes wrong");
-
-    let failed = server.submit("/fail", json!({"text": "always"})).await;
-    receiver.wait_for(&failed);
-    for (route, id) in [("/flaky", &id), ("/fail", &failed)] {
-        let delivery = server.delivery(route, id, |delivery| delivery["state"] == "delivered").await;
-        assert_eq!(delivery["webhooks"].as_array().unwrap().len(), 1, "{delivery}");
-    }
-    // After the stop, no further report can arrive.
-    server.stop();
-    assert_eq!(receiver.all().len(), 2);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn an_error_and_a_route_decide_whether_a_request_runs_again() {
     // With the usual wait, no request would run again within the time of the test.
     let mut server = Server::start("[worker]\nmax_attempts = 3\nretry_delay = \"1h\"\nmax_retry_delay = \"1h\"\n");
@@ -107,4 +70,70 @@ async fn an_error_and_a_route_decide_whether_a_request_runs_again() {
     server.process.wait_for(&format!("/choosing/route {again} failed"));
     server.stop();
     assert_eq!(server.process.output().matches("runs again in 1 h 0 min (failed run 1 of 3)").count(), 2);
+}
+
+const HOOK: &str = "https://hooks.example.com/";
+
+#[async_handler(webhook = HOOK)]
+async fn never(request_id: RequestId) -> Result<(), String> {
+    std::future::pending().await
+}
+
+/// JSON has no maps with such keys.
+#[async_handler(webhook = HOOK)]
+async fn unserializable(request_id: RequestId) -> Result<HashMap<(u8, u8), u8>, String> {
+    Ok(HashMap::from([((1, 2), 3)]))
+}
+
+#[async_handler(webhook = HOOK)]
+async fn flaky(runs: State<AtomicU32>, request_id: RequestId) -> Result<Value, String> {
+    match runs.fetch_add(1, Ordering::Relaxed) + 1 {
+        1 => Err("run 1 goes wrong".to_owned()),
+        runs => Ok(json!({ "runs": runs })),
+    }
+}
+
+#[async_handler(webhook = HOOK)]
+async fn fail(request_id: RequestId) -> Result<(), String> {
+    Err("always".to_owned())
+}
+
+async fn app(settings: &str) -> TestApp {
+    let app = App::new(()).state(AtomicU32::new(0)).route("/never", never).route("/unserializable", unserializable);
+    TestApp::new(app.route("/flaky", flaky).route("/fail", fail)).settings(settings).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_takes_too_long_is_failed() {
+    let app = app("[worker]\ntimeout = \"2h\"\n").await;
+    let id = app.submit("/never", &()).await.unwrap();
+    let hit = app.receiver().wait_for(|hit| hit.id() == id.as_str()).await.unwrap();
+    assert_eq!(hit.json(), &json!({"id": id, "status": "failed"}));
+    let finished = app.finished(&id).await.unwrap();
+    assert_eq!(finished.failure().unwrap(), "it ran longer than 2 h 0 min (worker.timeout)");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_that_does_not_serialise_fails_the_request() {
+    let app = app("").await;
+    let id = app.submit("/unserializable", &()).await.unwrap();
+    let finished = app.finished(&id).await.unwrap();
+    assert!(finished.failure().unwrap().starts_with("the result cannot be serialised: key must be a string"));
+    let hit = app.receiver().wait_for(|hit| hit.id() == id.as_str()).await.unwrap();
+    assert_eq!(hit.json(), &json!({"id": id, "status": "failed"}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_last_failure_is_reported() {
+    let app = app("[worker]\nmax_attempts = 2\n").await;
+    let id = app.submit("/flaky", &()).await.unwrap();
+    let finished = app.finished(&id).await.unwrap();
+    assert_eq!(finished.result::<Value>().unwrap(), json!({"runs": 2}));
+    let failed = app.submit("/fail", &()).await.unwrap();
+    assert_eq!(app.finished(&failed).await.unwrap().failure().unwrap(), "always");
+    // A day later, no further report has come.
+    app.pass(Duration::from_hours(24)).await;
+    let hits: Vec<Hit> = app.receiver().hits();
+    let ids: Vec<&str> = hits.iter().map(Hit::id).collect();
+    assert_eq!(ids, [id.as_str(), failed.as_str()], "{hits:?}");
 }
