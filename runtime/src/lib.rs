@@ -283,7 +283,7 @@ pub mod extract {
 #[cfg(feature = "server")]
 pub use handler::{
     Attempt, Batch, BatchHandler, BatchItem, CancelReason, Cancellation, Checkpoint, CheckpointError, Config, Deadline,
-    Extract, Handler, HandlerError, Headers, IntoHandlerError, Metadata, Payload, Progress, State, Trace,
+    Extract, Form, Handler, HandlerError, Headers, IntoHandlerError, Metadata, Payload, Progress, State, Trace,
 };
 pub use outcome::{Fallible, ReportOutcome, report_outcome};
 #[cfg(feature = "cron")]

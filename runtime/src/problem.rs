@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::Value;
 
 pub(crate) use self::code::Code;
-use crate::handler::PayloadError;
+use crate::handler::{FORM, PayloadError};
 use postback_wire::id::RequestId;
 use postback_wire::names::metric;
 
@@ -188,8 +188,9 @@ impl Problem {
 impl From<PayloadError> for Problem {
     fn from(error: PayloadError) -> Self {
         let (code, accepts) = match error {
-            PayloadError::NoContentType | PayloadError::ContentType { .. } => {
-                (Code::UnsupportedMediaType, Some((ACCEPT, "application/json")))
+            PayloadError::NoContentType { wanted } | PayloadError::ContentType { wanted, .. } => {
+                let accepts = if wanted == FORM { FORM } else { "application/json" };
+                (Code::UnsupportedMediaType, Some((ACCEPT, accepts)))
             }
             PayloadError::Encoding { .. } => (Code::UnsupportedContentEncoding, Some((ACCEPT_ENCODING, "gzip, zstd"))),
             PayloadError::Empty | PayloadError::NotText(_) | PayloadError::Syntax(_) => (Code::MalformedPayload, None),

@@ -146,6 +146,33 @@ async fn a_route_for_bytes_takes_any_content_type() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_route_for_a_form_takes_its_fields() {
+    let server = Server::start("");
+    let post = |body: &'static str| {
+        let post = server.client.post(server.path("/choosing/form")).header("prefer", "wait=60");
+        post.header("content-type", "application/x-www-form-urlencoded; charset=utf-8").body(body)
+    };
+    let status: Value = post("item=a+b%26c&count=2&tag=x&tag=%C3%A9").send().await.unwrap().json().await.unwrap();
+    assert_eq!(status["result"], json!({"item": "a b&c", "count": 2, "tag": ["x", "é"]}), "{status}");
+    for (body, says) in [("item=a&count=x", "count: "), ("item=a", "missing field `count`"), ("", "missing field")] {
+        let answer = post(body).send().await.unwrap();
+        assert_eq!(answer.status(), 422);
+        let text = answer.text().await.unwrap();
+        assert!(text.contains(says), "{text}");
+    }
+    let json = server.client.post(server.path("/choosing/form")).json(&json!({"item": "a", "count": 1}));
+    let answer = json.send().await.unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["accept"]),
+        (415, &"application/x-www-form-urlencoded".parse().unwrap())
+    );
+    let document: Value = server.client.get(server.path("/openapi.json")).send().await.unwrap().json().await.unwrap();
+    let content = &document["paths"]["/choosing/form"]["post"]["requestBody"]["content"];
+    assert_eq!(content.as_object().unwrap().keys().collect::<Vec<_>>(), ["application/x-www-form-urlencoded"]);
+    assert!(server.process.output().contains("curl -d 'name=value' http"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_in_memory_works_the_same_and_leaves_no_file() {
     let receiver = Receiver::start();
     let settings = format!("[config]\nwebhook_url = {:?}\n[store]\nurl = \"memory:\"\n", receiver.url("/"));

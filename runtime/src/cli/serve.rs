@@ -175,6 +175,11 @@ fn curl(route: &Route, url: &str, needs_token: bool) -> String {
             let example = example.unwrap_or_else(|| "@FILE".to_owned());
             format!("curl --data-binary {example} -H 'content-type: application/octet-stream'{token} {url}{path}")
         }
+        // The usual content type of `curl -d` is that of a form.
+        Some(PayloadKind::Form(_)) => {
+            let example = example.unwrap_or_else(|| "'name=value'".to_owned());
+            format!("curl -d {example}{token} {url}{path}")
+        }
         Some(PayloadKind::Json(_)) => {
             let example = example.unwrap_or_else(|| "'{}'".to_owned());
             format!("curl -d {example} -H 'content-type: application/json'{token} {url}{path}")

@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::collect::Collector;
-use super::body::{PayloadKind, json};
+use super::body::{PayloadKind, read};
 use super::extract::Parameter;
 use super::{AfterError, Bound, Ended, Extract, Needs, Run, Shared, ended, named};
 use crate::panics::contain;
@@ -105,7 +105,7 @@ impl<S, T: DeserializeOwned + Send + 'static> Extract<S> for Batch<T> {
         for (id, body) in std::mem::take(&mut bodies.bodies) {
             // The server has checked each body before it accepted the request. But an older version of the program may
             // have accepted it.
-            match json(&body) {
+            match read(&body) {
                 Ok(payload) => {
                     items.push(BatchItem { id, payload });
                     bodies.unread.push(None);

@@ -7,6 +7,7 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde::de::DeserializeOwned;
 
+use super::form::{self, is_form};
 use crate::panics::caught;
 
 pub(super) fn is_bytes<T: 'static>() -> bool {
@@ -20,12 +21,20 @@ pub enum PayloadKind {
     Bytes,
     /// The handler takes JSON. The function checks whether a body can be read as the type of the handler's payload.
     Json(fn(&[u8]) -> Result<(), PayloadError>),
+    /// The handler takes the fields of a form. The function checks whether they can be read as its type.
+    Form(fn(&[u8]) -> Result<(), PayloadError>),
 }
 
 impl PayloadKind {
     /// Returns the kind of request body that a handler with the parameter `Payload<T>` takes.
     pub(super) fn of<T: DeserializeOwned + 'static>() -> Self {
-        if is_bytes::<T>() { Self::Bytes } else { Self::Json(check::<T>) }
+        if is_bytes::<T>() {
+            Self::Bytes
+        } else if is_form::<T>() {
+            Self::Form(check::<T>)
+        } else {
+            Self::Json(check::<T>)
+        }
     }
 
     /// Checks the headers of a request: the content type must fit the handler, and the server must know the
@@ -33,7 +42,8 @@ impl PayloadKind {
     pub(crate) fn check_type(self, headers: &HeaderMap) -> Result<(), PayloadError> {
         match self {
             Self::Bytes => Ok(()),
-            Self::Json(_) => is_json(headers).and_then(|()| is_readable(headers)),
+            Self::Json(_) => has_type(headers, JSON, is_json_type).and_then(|()| is_readable(headers)),
+            Self::Form(_) => has_type(headers, FORM, is_form_type).and_then(|()| is_readable(headers)),
         }
     }
 
@@ -42,7 +52,7 @@ impl PayloadKind {
     pub(crate) fn check_body(self, body: &[u8]) -> Result<(), PayloadError> {
         match self {
             Self::Bytes => Ok(()),
-            Self::Json(check) => check(body),
+            Self::Json(check) | Self::Form(check) => check(body),
         }
     }
 
@@ -58,17 +68,28 @@ impl PayloadKind {
     }
 }
 
-fn is_json(headers: &HeaderMap) -> Result<(), PayloadError> {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Err(PayloadError::NoContentType) };
-    if value.as_bytes() == b"application/json" {
+/// The content types that a route takes, as an error names them.
+const JSON: &str = "application/json, or a type ending in +json";
+pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
+
+fn has_type(headers: &HeaderMap, wanted: &'static str, is_right: fn(&str) -> bool) -> Result<(), PayloadError> {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Err(PayloadError::NoContentType { wanted }) };
+    let text = String::from_utf8_lossy(value.as_bytes());
+    if is_right(&text) {
         return Ok(());
     }
-    let text = String::from_utf8_lossy(value.as_bytes());
-    if is_json_type(&text) { Ok(()) } else { Err(PayloadError::ContentType { found: text.escape_debug().to_string() }) }
+    Err(PayloadError::ContentType { found: text.escape_debug().to_string(), wanted })
+}
+
+fn is_form_type(text: &str) -> bool {
+    text.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(FORM)
 }
 
 /// Whether the value of a header `content-type` means JSON: `application/json`, or a type that ends in `+json`.
 pub(crate) fn is_json_type(text: &str) -> bool {
+    if text == "application/json" {
+        return true;
+    }
     let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let suffix = essence.split_once('/').is_some_and(|(_, subtype)| subtype.ends_with("+json"));
     essence == "application/json" || suffix
@@ -92,12 +113,17 @@ fn is_readable(headers: &HeaderMap) -> Result<(), PayloadError> {
 /// Checks that a request body can be read as `T`. A panic in the `Drop` of the read value is ignored here, because the
 /// run of the handler will panic in the same way and report the panic.
 fn check<T: DeserializeOwned>(body: &[u8]) -> Result<(), PayloadError> {
-    let value = json::<T>(body)?;
+    let value = read::<T>(body)?;
     let _ = caught(|| drop(value));
     Ok(())
 }
 
-pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, PayloadError> {
+/// Reads a body as the type says: as a form, or as JSON.
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, PayloadError> {
+    if is_form::<T>() { form::read(body) } else { json(body) }
+}
+
+fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, PayloadError> {
     serde_json::from_slice(body).or_else(|_| json_with_path(body))
 }
 
@@ -156,11 +182,11 @@ fn not_json(body: &[u8], error: &serde_json::Error) -> PayloadError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PayloadError {
     /// The request has no header `content-type`.
-    #[error("the header content-type is missing; this route takes application/json")]
-    NoContentType,
-    /// The header `content-type` names a type that is not JSON.
-    #[error("the header content-type is {found}; this route takes application/json, or a type ending in +json")]
-    ContentType { found: String },
+    #[error("the header content-type is missing; this route takes {wanted}")]
+    NoContentType { wanted: &'static str },
+    /// The header `content-type` names a type that the handler does not take.
+    #[error("the header content-type is {found}; this route takes {wanted}")]
+    ContentType { found: String, wanted: &'static str },
     /// The body is compressed in a way that the server does not know, or more than once.
     #[error("the header content-encoding is {found}; this route takes gzip, zstd, or the body as it is")]
     Encoding { found: String },
@@ -173,7 +199,7 @@ pub enum PayloadError {
     /// The body is text, but not JSON.
     #[error("the body is not valid JSON: {0}")]
     Syntax(String),
-    /// The body is JSON, but cannot be read as the type of the handler's payload. `path` is the place in the JSON that
+    /// The body is JSON or a form, but cannot be read as the type of the handler's payload. `path` is the place in it that
     /// is wrong.
     #[error("{path}: {problem}")]
     Field { path: String, problem: String },
@@ -231,7 +257,25 @@ mod tests {
             assert!(matches!(check(bad, body), Err(PayloadError::ContentType { .. })), "{bad}");
         }
         let kind = <Payload<Order> as Extract<()>>::payload().unwrap();
-        assert_eq!(kind.check_type(&HeaderMap::new()), Err(PayloadError::NoContentType));
+        assert_eq!(kind.check_type(&HeaderMap::new()), Err(PayloadError::NoContentType { wanted: JSON }));
+    }
+
+    #[test]
+    fn a_form_is_known_by_its_content_type() {
+        let kind = <Payload<form::Form<Vec<(String, String)>>> as Extract<()>>::payload().unwrap();
+        let check = |content_type: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
+            kind.check(&headers, b"a=1")
+        };
+        for good in ["application/x-www-form-urlencoded", "Application/X-WWW-Form-Urlencoded; charset=UTF-8"] {
+            check(good).unwrap();
+        }
+        let error = check("application/json").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the header content-type is application/json; this route takes application/x-www-form-urlencoded"
+        );
     }
 
     #[test]

@@ -5,12 +5,12 @@ use std::ops::Deref;
 
 use serde::de::DeserializeOwned;
 
-use super::body::{PayloadKind, is_bytes, json};
+use super::body::{PayloadKind, is_bytes, read};
 use super::extract::Parameter;
 use super::{Extract, Needs, Run, Shared};
 
 /// The body of the request. `Payload<T>` reads a JSON body into any `T: DeserializeOwned`. `Payload<Bytes>` takes the
-/// bytes of the body unchanged.
+/// bytes of the body unchanged, and `Payload<`[`Form`](crate::Form)`<T>>` the fields of a form.
 ///
 /// `Payload` dereferences to `T`. A request with a JSON payload must have the content type `application/json`, or a
 /// content type that ends with `+json`. The server checks the payload before it accepts the request. If the body does
@@ -52,6 +52,6 @@ impl<S, T: DeserializeOwned + Send + 'static> Extract<S> for Payload<T> {
         }
         // The server has checked the body before it accepted the request. But an older version of the program, with
         // another type `T`, may have accepted the request.
-        json(&run.body).map(Self).map_err(|error| format!("the payload does not fit the handler: {error}"))
+        read(&run.body).map(Self).map_err(|error| format!("the payload does not fit the handler: {error}"))
     }
 }

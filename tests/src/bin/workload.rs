@@ -368,6 +368,7 @@ async fn app(settings: Settings) -> App<Settings> {
         .route("/choosing/error", choosing::by_error)
         .route("/choosing/route", choosing::by_route)
         .retry_if(choosing::is_transient)
+        .route("/choosing/form", choosing::by_form)
         .route("/resuming", resuming::resuming)
         .route("/oversized", resuming::oversized)
         .route("/about", resuming::about)

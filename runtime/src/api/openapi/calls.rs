@@ -13,7 +13,7 @@ use utoipa::openapi::{RefOr, Required};
 use super::names::type_name;
 use super::{parameters, reads, shared};
 use crate::api::{events, result};
-use crate::handler::{PayloadKind, Route};
+use crate::handler::{FORM, PayloadKind, Route};
 use crate::openapi::{Schemas, header, json_of};
 use crate::problem::Code;
 
@@ -197,6 +197,12 @@ fn body(route: &Route, types: &Types) -> Option<RequestBody> {
             let content = ContentBuilder::new().schema(Some(binary)).example(example.map(Value::from));
             body.description(Some("Any bytes, with any content type. There may be none."))
                 .content("application/octet-stream", content.build())
+        }
+        PayloadKind::Form(_) => {
+            let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(&types.payload)));
+            body.description(Some("The fields of a form."))
+                .required(Some(Required::True))
+                .content(FORM, content.build())
         }
         PayloadKind::Json(_) => {
             let example = example.and_then(|text| serde_json::from_str(text).ok());

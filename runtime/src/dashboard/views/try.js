@@ -90,7 +90,7 @@ async function submit(route, type, headers, body) {
 function formFor(route, schemas, ended) {
   const body = bodyOf(route, schemas);
   const headers = headersOf(route);
-  const type = element("input", { id: "type", value: "application/octet-stream", maxlength: 200, spellcheck: "false" });
+  const type = element("input", { id: "type", value: route.kind ?? "", maxlength: 200, spellcheck: "false" });
   const said = element("div", {});
   const place = element("div", { class: "stack", "aria-live": "off" });
   let following = null;

@@ -1,8 +1,9 @@
-//! A handler whose error says what follows, and one whose route decides.
+//! A handler whose error says what follows, one whose route decides, and one that takes a form.
 
 use std::time::Duration;
 
-use postback::{Attempt, HandlerError, IntoHandlerError as _, Payload};
+use postback::{Attempt, Form, HandlerError, IntoHandlerError as _, Payload};
+use serde::{Deserialize, Serialize};
 
 use super::Work;
 
@@ -25,4 +26,18 @@ pub(crate) async fn by_route(payload: Payload<Work>) -> Result<(), String> {
 #[expect(clippy::ptr_arg, reason = "the condition takes the handler's error, which is a `String`")]
 pub(crate) fn is_transient(error: &String) -> bool {
     error.ends_with("again")
+}
+
+/// The fields of a form.
+#[derive(Deserialize, Serialize)]
+pub(crate) struct Choice {
+    item: String,
+    count: u32,
+    #[serde(default)]
+    tag: Vec<String>,
+}
+
+/// Returns the fields.
+pub(crate) async fn by_form(form: Payload<Form<Choice>>) -> Result<Choice, String> {
+    Ok(form.into_inner().into_inner())
 }
