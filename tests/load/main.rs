@@ -11,6 +11,7 @@ mod anatomy;
 mod child;
 mod counts;
 mod features;
+mod handlers;
 mod idle;
 mod isolation;
 mod ledger;
@@ -45,7 +46,7 @@ struct Mode {
     run: fn(&Options) -> bool,
 }
 
-const MODES: [Mode; 10] = [
+const MODES: [Mode; 11] = [
     Mode {
         name: "posters",
         about: "reports a second: bare posts, and posters in memory and SQLite",
@@ -61,6 +62,11 @@ const MODES: [Mode; 10] = [
         name: "features",
         about: "what a token, an idempotency key and a trace cost a round trip",
         run: features::run,
+    },
+    Mode {
+        name: "handlers",
+        about: "what progress, requests of later and forwarded requests cost, with the figures that are asked for",
+        run: handlers::run,
     },
     Mode { name: "pending", about: "the memory of a poster while a million reports wait", run: pending::run },
     Mode { name: "idle", about: "the time from a post to the arrival while nothing else happens", run: idle::run },
@@ -109,7 +115,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
     rows: u32,
     /// In the modes `posters`, `idle`, `isolation` and `features`: run only the sides whose name begins with this text,
-    /// and the side that they are compared with. In the mode `pages`: run only the part `sqlite`, `postgres` or `cost`.
+    /// and the side that they are compared with. In the mode `pages`: run only the part `sqlite`, `postgres` or `cost`, and in the mode `handlers` the part `progress`, `due` or `forward`.
     #[arg(long, value_name = "NAME", default_value = "")]
     only: String,
     /// The log level of the workload server.

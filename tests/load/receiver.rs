@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::{StatusCode, Uri};
 use serde::Deserialize;
 
@@ -28,6 +30,8 @@ pub(crate) const BARE: &str = "/bare";
 const COUNTED: &str = "/counted/";
 /// The path on which no request is ever answered.
 pub(crate) const DEAF: &str = "/deaf";
+/// The path of a container that answers with what it gets.
+pub(crate) const TARGET: &str = "/target";
 /// The time between two prints of the changed counts.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -93,10 +97,13 @@ async fn print_counts(seen: Arc<Mutex<Seen>>) {
     }
 }
 
-async fn receive(State(seen): State<Arc<Mutex<Seen>>>, uri: Uri, body: Bytes) -> StatusCode {
+async fn receive(State(seen): State<Arc<Mutex<Seen>>>, uri: Uri, body: Bytes) -> Response {
     #[derive(Deserialize)]
     struct Named<'a> {
         id: &'a str,
+    }
+    if uri.path() == TARGET {
+        return ([(CONTENT_TYPE, "application/json")], body).into_response();
     }
     let id = serde_json::from_slice::<Named<'_>>(&body).map_or("?", |named| named.id);
     let path = uri.path();
@@ -104,12 +111,15 @@ async fn receive(State(seen): State<Arc<Mutex<Seen>>>, uri: Uri, body: Bytes) ->
         return std::future::pending().await;
     }
     if let Some(series) = path.strip_prefix(COUNTED) {
-        let (Ok(series), Ok(number)) = (series.parse(), id.parse()) else { return StatusCode::BAD_REQUEST };
+        let (Ok(series), Ok(number)) = (series.parse(), id.parse()) else {
+            return StatusCode::BAD_REQUEST.into_response();
+        };
         seen.lock().unwrap().arrived(series, number);
-        return StatusCode::NO_CONTENT;
+        return StatusCode::NO_CONTENT.into_response();
     }
     match writeln!(std::io::stdout(), "{path} {id}") {
         Ok(()) => StatusCode::NO_CONTENT,
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
+    .into_response()
 }

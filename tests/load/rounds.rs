@@ -73,6 +73,13 @@ pub(crate) struct Round {
 }
 
 impl Load {
+    /// The same load, on another route of the server.
+    pub(crate) fn on(&self, route: &str) -> Self {
+        let other = self.bringing(Brings::default());
+        let server = self.server.rsplit_once('/').map_or_else(String::new, |(server, _)| format!("{server}{route}"));
+        Self { server, ..other }
+    }
+
     /// The same load, by clients that bring this.
     pub(crate) fn bringing(&self, brings: Brings) -> Self {
         let Self { client, server, receiver, trips, bare, .. } = self;

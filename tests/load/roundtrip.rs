@@ -62,11 +62,22 @@ pub(crate) fn start_server_with(
     log: &str,
     variables: &[(&str, &str)],
 ) -> (Process, Arc<Load>) {
+    start_server_adding(folder, receiver, log, variables, "")
+}
+
+/// Starts a workload server as [`start_server_with`] does, with these settings beside the usual ones.
+pub(crate) fn start_server_adding(
+    folder: &Path,
+    receiver: &receiver::Receiver,
+    log: &str,
+    variables: &[(&str, &str)],
+    more: &str,
+) -> (Process, Arc<Load>) {
     let workload = program().with_file_name("workload");
     assert!(workload.exists(), "{} is not built: `cargo build --release -p postback-tests`", workload.display());
     let settings = format!(
         "[config]\nwebhook_url = {:?}\n[server]\nlisten = \"127.0.0.1:0\"\n[store]\ndurability = \"full\"\n\
-         [log]\nlevel = {log:?}\n",
+         [log]\nlevel = {log:?}\n{more}",
         receiver.url(receiver::ROUND_TRIP),
     );
     std::fs::write(folder.join("postback.toml"), settings).expect("the settings");

@@ -4,6 +4,8 @@
 mod choosing;
 #[path = "workload/ends.rs"]
 mod ends;
+#[path = "workload/pacing.rs"]
+mod pacing;
 #[path = "workload/resuming.rs"]
 mod resuming;
 
@@ -357,6 +359,7 @@ async fn app(settings: Settings) -> App<Settings> {
         .route("/logging", logging)
         .route("/unserializable", unserializable)
         .route("/tell", tell)
+        .route("/paced", pacing::paced)
         .route("/reasoned", reasoned)
         .route("/spawn", spawn)
         .route("/named", named)
