@@ -24,7 +24,7 @@ INSERT INTO request (seq, id, route, state, due, epoch, failures, crashes, creat
 INSERT INTO request_body (seq, headers, body, registration) VALUES
     (1, x'', x'7b7d', '{"webhooks":[]}'), (2, x'005c78', x'', '{"webhooks":[1]}'), (4, x'', x'ff', NULL);
 INSERT INTO registration (seq, text) VALUES (2, '{"webhooks":[2]}'), (4, '{}');
-INSERT INTO outcome (seq, epoch, reason, result, error, detail) VALUES (4, 1, '', x'0a5c4e', NULL, 'tab	, "quotes", \N, é' || char(13, 10, 8, 11, 12, 0));
+INSERT INTO outcome (seq, epoch, reason, result, error, detail) VALUES (4, 1, 'none', x'0a5c4e', NULL, 'tab	, "quotes", \N, é' || char(13, 10, 8, 11, 12, 0));
 INSERT INTO run (request, epoch, started, ended, "end", detail) VALUES (2, 1, 8, 9, 'failed', NULL), (2, 2, 8, 9, 'lost', '');
 INSERT INTO run_progress (request, epoch, sequence, fraction, message, detail, at) VALUES
     (2, 1, 7, 0.1, 'a', x'7b7d', 8), (4, 1, 1, 1e-7, NULL, NULL, 8);
