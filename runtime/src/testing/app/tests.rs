@@ -46,14 +46,13 @@ fn app() -> App<()> {
 
 #[tokio::test(start_paused = true)]
 async fn days_of_retries_take_no_time() {
-    let (app, begun) = (TestApp::start(app()).await.unwrap(), std::time::Instant::now());
+    let app = TestApp::start(app()).await.unwrap();
     let id = app.submit("/third", &()).await.unwrap();
     let finished = app.finished(&id).await.unwrap();
     assert_eq!((finished.result::<u32>().unwrap(), finished.runs()), (3, 2), "{finished:?}");
     assert_eq!((finished.status(), finished.reason()), (Status::Completed, None));
     let [report] = finished.reports() else { panic!("{:?}", finished.reports()) };
     assert_eq!((report.id(), report.result()), (id.as_str(), Some(&3.into())));
-    assert!(begun.elapsed() < Duration::from_secs(20), "two days took {:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,7 @@
 //! Reads all rows of a file whose process has stopped, for a copy.
+//!
+//! Its statements read whole tables, in the order of their keys, and are made from the list of the tables. So they are not in
+//! `statement`, whose statements have to find their rows by an index.
 
 use std::path::Path;
 
@@ -9,7 +12,6 @@ use tokio::sync::mpsc;
 use super::connect::{Connector, explained};
 use super::owner::Owner;
 use super::schema;
-use super::statement::query;
 use super::states::sql;
 use crate::error::OpenError;
 use crate::options::Durability;
@@ -114,11 +116,10 @@ fn value<'r>(row: &'r Row<'_>, at: usize, (name, ..): &Column) -> Result<Value<'
 fn about(conn: &Connection) -> Result<(String, i64, bool), rusqlite::Error> {
     let sql = "SELECT coalesce((SELECT id FROM node ORDER BY seq LIMIT 1), 'new') || ' ' || commits, \
                coalesce(wall - due, 0) FROM progress";
-    let row = query(sql).fetch_one(conn)?;
-    let (version, shift) = (row.try_get(0)?, row.try_get(1)?);
+    let (version, shift) = conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let sql = sql!(
         "SELECT EXISTS (SELECT 1 FROM request WHERE state = {running}) OR EXISTS (SELECT 1 FROM report WHERE state = {delivering})"
     );
-    let has_claims: i64 = query(sql).fetch_one(conn)?.try_get(0)?;
+    let has_claims: i64 = conn.query_row(sql, [], |row| row.get(0))?;
     Ok((version, shift, has_claims == 1))
 }

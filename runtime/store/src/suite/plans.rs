@@ -125,6 +125,10 @@ fn unseen(seen: &BTreeSet<String>) -> Vec<String> {
     let seen: Vec<String> = seen.iter().map(|sql| plain(sql)).collect();
     let mut problems = Vec::new();
     for (file, text) in sources() {
+        // A copy reads whole tables.
+        if file.ends_with("/copied.rs") {
+            continue;
+        }
         if text.lines().any(|line| line.contains(".prepare") && !line.starts_with("use "))
             && !file.ends_with("/statement.rs")
         {
