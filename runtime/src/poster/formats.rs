@@ -55,21 +55,26 @@ impl Formats {
 pub(super) struct Bodies<'a> {
     outcome: &'a Outcome,
     about: About<'a>,
-    made: Vec<(Format, Bytes)>,
+    first: Option<(Format, Bytes)>,
+    /// Those in other forms than the first. Most outcomes have none, and an empty list needs no allocation.
+    others: Vec<(Format, Bytes)>,
 }
 
 impl<'a> Bodies<'a> {
     pub(super) fn new(outcome: &'a Outcome, about: About<'a>) -> Self {
-        Self { outcome, about, made: Vec::new() }
+        Self { outcome, about, first: None, others: Vec::new() }
     }
 
     /// Returns the body in this form.
     pub(super) fn of(&mut self, format: Format) -> Bytes {
-        if let Some((_, body)) = self.made.iter().find(|(of, _)| *of == format) {
+        if let Some((_, body)) = self.first.iter().chain(&self.others).find(|(of, _)| *of == format) {
             return body.clone();
         }
         let body = self.outcome.to_report_in(format, self.about);
-        self.made.push((format, body.clone()));
+        match self.first {
+            None => self.first = Some((format, body.clone())),
+            Some(_) => self.others.push((format, body.clone())),
+        }
         body
     }
 }
