@@ -92,7 +92,7 @@ mod tests {
         let (recording, (progress, told)) = (testing::record(), testing::progress());
         let stock = State::new(Stock::of(&[("tea", 1)]));
         let order = Payload(vec!["cup".to_owned(), "tea".to_owned()]);
-        // The cup was packed by an earlier run. There is none in stock any more.
+        // An earlier run has packed the cup, and the stock has no other one.
         let packed =
             pack(Config::new(settings()), stock, order, Checkpoint::new(1), progress, RequestId::generate()).await;
         assert_eq!(packed.ok(), Some(2));
@@ -123,7 +123,7 @@ mod tests {
         Ok(())
     }
 
-    /// What is wrong with a request is told before it is accepted.
+    /// A request that does not fit is refused, and the error says why.
     #[tokio::test]
     async fn an_order_that_is_none_is_refused() -> Result<(), TestError> {
         let app = TestApp::new(shop(settings(), Stock::of(&[]))).await?;

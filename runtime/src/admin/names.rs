@@ -1,7 +1,7 @@
 //! Origins and disabled URLs: where reports wait, and which names the operator or a receiver has disabled.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::{Display, Write as _};
+use std::fmt::Display;
 use std::sync::Arc;
 
 use axum::Extension;
@@ -16,6 +16,7 @@ use super::audit::{self, Actor};
 use super::model::{AllEnabled, DisabledName, Enabled, Endpoint, Name, Origin, Page};
 use super::query::{Parameters, name_cursor};
 use postback_store::{Disabled, DisabledNow, Store};
+use postback_wire::line::hex;
 use postback_wire::webhook::{Webhook, origin_of, shown};
 
 const ORIGIN: &str = "`url` must be an origin: scheme, host and port, such as https://hooks.example.com";
@@ -78,10 +79,15 @@ fn shown_name(name: &str) -> String {
 
 /// `GET /endpoints`: the disabled URLs and origins.
 pub(super) async fn endpoints(State(admin): State<Arc<Admin>>, uri: Uri) -> Answer<Page<Endpoint>> {
-    let parameters = Parameters::of(&uri, &["cursor", "limit"])?;
-    let (after, limit) = (parameters.name()?, parameters.limit()?);
     let _turn = admin.reads.acquire().await;
-    let mut disabled: Vec<Disabled> = admin.store.disabled().await?;
+    endpoints_page(&admin.store, &uri).await
+}
+
+/// Returns the page of the disabled URLs and origins for which the query of `uri` asks.
+pub(super) async fn endpoints_page(store: &Store, uri: &Uri) -> Answer<Page<Endpoint>> {
+    let parameters = Parameters::of(uri, &["cursor", "limit"])?;
+    let (after, limit) = (parameters.name()?, parameters.limit()?);
+    let mut disabled: Vec<Disabled> = store.disabled().await?;
     disabled.sort_by_cached_key(place);
     let first = disabled.partition_point(|at| place(at) <= after);
     let page = disabled.get(first..).unwrap_or_default();
@@ -93,7 +99,7 @@ pub(super) async fn endpoints(State(admin): State<Arc<Admin>>, uri: Uri) -> Answ
             since: at.since.to_string(),
             reason: at.reason.clone(),
             by: if at.by_operator { "operator" } else { "receiver" }.to_owned(),
-            held: admin.store.held_count(&at.url).await?,
+            held: store.held_count(&at.url).await?,
         });
     }
     Ok(Json(Page { items, next }))
@@ -102,12 +108,7 @@ pub(super) async fn endpoints(State(admin): State<Arc<Admin>>, uri: Uri) -> Answ
 /// The place of a disabled URL in the list. A cursor must not show a URL, which may contain a secret.
 fn place(at: &Disabled) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, at.url.as_bytes());
-    let mut place = format!("{:020}-", at.since.micros().max(0));
-    for byte in digest.as_ref().iter().take(8) {
-        // The result is ignored, because writing to a `String` cannot fail.
-        let _ = write!(place, "{byte:02x}");
-    }
-    place
+    format!("{:020}-{}", at.since.micros().max(0), hex(digest.as_ref().get(..8).unwrap_or_default()))
 }
 
 /// `POST /endpoints/enable`.
@@ -116,20 +117,9 @@ pub(super) async fn enable_endpoint(
     Extension(who): Extension<Actor>,
     body: Body,
 ) -> Answer<AllEnabled> {
-    let Name { url: asked, .. } = read(body).await?;
-    let exact = Webhook::new(&asked).ok();
-    let is_meant = |at: &Disabled| {
-        !is_origin(&at.url)
-            && (exact.as_ref().is_some_and(|webhook| webhook.url().as_str() == at.url) || shown(&at.url) == asked)
-    };
-    let urls: Vec<_> = admin.store.disabled().await?.into_iter().filter(is_meant).map(|at| at.url).collect();
-    if urls.is_empty() {
-        return Err(Problem::not_found(format!(
-            "{} is not disabled; the list of disabled URLs shows what is",
-            asked.escape_debug()
-        )));
-    }
-    enable(&admin, who, "endpoint.enable", urls).await
+    let name: Name = read(body).await?;
+    let of_task = Arc::clone(&admin);
+    admin.change(async move { enable_endpoint_as(&of_task.store, &who, name).await }).await
 }
 
 /// `POST /origins/enable`.
@@ -138,28 +128,60 @@ pub(super) async fn enable_origin(
     Extension(who): Extension<Actor>,
     body: Body,
 ) -> Answer<AllEnabled> {
-    let Name { url: asked, .. } = read(body).await?;
-    let origin = origin(&asked)?;
-    if !admin.store.disabled().await?.iter().any(|at| at.url == origin) {
-        return Err(Problem::not_found(format!("{origin} is not disabled")));
-    }
-    enable(&admin, who, "origin.enable", vec![origin]).await
+    let name: Name = read(body).await?;
+    let of_task = Arc::clone(&admin);
+    admin.change(async move { enable_origin_as(&of_task.store, &who, name).await }).await
 }
 
-async fn enable(admin: &Arc<Admin>, who: Actor, what: &'static str, names: Vec<String>) -> Answer<AllEnabled> {
-    let of_task = Arc::clone(admin);
-    let enabled = admin.change(async move {
-        let mut enabled = Vec::new();
-        for name in names {
-            let reports = of_task.store.enable(&name).await?;
-            let url = shown_name(&name);
-            tracing::info!(reports, "{url} was enabled by an operator; {reports} reports were held for it");
-            audit::record(&of_task.store, &who, what, &url, &format!("{reports} reports were held")).await;
-            enabled.push(Enabled { url, reports });
-        }
-        Ok(enabled)
-    });
-    Ok(Json(AllEnabled { enabled: enabled.await? }))
+/// Enables the URLs that the name means, in the name of `who`: a URL in full, or as the list shows it.
+pub(super) async fn enable_endpoint_as(
+    store: &Store,
+    who: &(impl Display + Sync),
+    Name { url: asked, .. }: Name,
+) -> Answer<AllEnabled> {
+    let exact = Webhook::new(&asked).ok();
+    let is_meant = |at: &Disabled| {
+        !is_origin(&at.url)
+            && (exact.as_ref().is_some_and(|webhook| webhook.url().as_str() == at.url) || shown(&at.url) == asked)
+    };
+    let urls: Vec<_> = store.disabled().await?.into_iter().filter(is_meant).map(|at| at.url).collect();
+    if urls.is_empty() {
+        return Err(Problem::not_found(format!(
+            "{} is not disabled; the list of disabled URLs shows what is",
+            asked.escape_debug()
+        )));
+    }
+    enable(store, who, "endpoint.enable", urls).await
+}
+
+/// Enables an origin in the name of `who`.
+pub(super) async fn enable_origin_as(
+    store: &Store,
+    who: &(impl Display + Sync),
+    Name { url: asked, .. }: Name,
+) -> Answer<AllEnabled> {
+    let origin = origin(&asked)?;
+    if !store.disabled().await?.iter().any(|at| at.url == origin) {
+        return Err(Problem::not_found(format!("{origin} is not disabled")));
+    }
+    enable(store, who, "origin.enable", vec![origin]).await
+}
+
+async fn enable(
+    store: &Store,
+    who: &(impl Display + Sync),
+    what: &'static str,
+    names: Vec<String>,
+) -> Answer<AllEnabled> {
+    let mut enabled = Vec::new();
+    for name in names {
+        let reports = store.enable(&name).await?;
+        let url = shown_name(&name);
+        tracing::info!(reports, "{url} was enabled by an operator; {reports} reports were held for it");
+        audit::record(store, who, what, &url, &format!("{reports} reports were held")).await;
+        enabled.push(Enabled { url, reports });
+    }
+    Ok(Json(AllEnabled { enabled }))
 }
 
 /// `POST /endpoints/disable`.

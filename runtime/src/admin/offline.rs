@@ -55,11 +55,19 @@ impl Offline {
                 Ok(selection) => body_of(replays.start_as(&BY, selection).await).await,
                 Err(problem) => body_of(problem).await,
             },
-            (&Method::POST, [what @ ("endpoints" | "origins"), "disable"]) => match parsed(body) {
-                Ok(name) if *what == "origins" => body_of(names::disable_origin_as(store, &BY, name).await).await,
-                Ok(name) => body_of(names::disable_endpoint_as(store, &BY, name).await).await,
-                Err(problem) => body_of(problem).await,
-            },
+            (&Method::GET, ["endpoints"]) => body_of(names::endpoints_page(store, &uri).await).await,
+            (&Method::POST, [what @ ("endpoints" | "origins"), change @ ("enable" | "disable")]) => {
+                let name = match parsed(body) {
+                    Ok(name) => name,
+                    Err(problem) => return body_of(problem).await,
+                };
+                match (*what, *change) {
+                    ("origins", "enable") => body_of(names::enable_origin_as(store, &BY, name).await).await,
+                    ("origins", _) => body_of(names::disable_origin_as(store, &BY, name).await).await,
+                    (_, "enable") => body_of(names::enable_endpoint_as(store, &BY, name).await).await,
+                    _ => body_of(names::disable_endpoint_as(store, &BY, name).await).await,
+                }
+            }
             _ => body_of(Problem::unknown_path(uri.path())).await,
         }
     }

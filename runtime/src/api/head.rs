@@ -27,16 +27,18 @@ const KNOWN: [Method; 9] = [
 /// Checks whether a request with this head is allowed to reach a route. If the request is not allowed, returns the
 /// error answer.
 pub(super) fn check(head: &Parts) -> Result<(), Problem> {
-    target(head)?;
-    host(head)?;
-    if head.version < Version::HTTP_2 { codings(&head.headers) } else { Ok(()) }
+    check_with(head, true)
 }
 
 /// Checks the head of a request that another server has read, as [`check`] does. A request that was made in the same
 /// process may have no host.
 pub(super) fn check_in_router(head: &Parts) -> Result<(), Problem> {
+    check_with(head, head.headers.contains_key(HOST))
+}
+
+fn check_with(head: &Parts, has_host: bool) -> Result<(), Problem> {
     target(head)?;
-    if head.headers.contains_key(HOST) {
+    if has_host {
         host(head)?;
     }
     if head.version < Version::HTTP_2 { codings(&head.headers) } else { Ok(()) }

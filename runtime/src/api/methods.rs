@@ -27,12 +27,12 @@ pub(super) fn router(api: &Arc<Api>) -> Router {
     for route in api.routes.iter() {
         let of_route = get(of(api, route, list::call)).post(of(api, route, submit::call));
         let of_request = get(of(api, route, status::call)).delete(of(api, route, cancel::call));
-        let id = format!("{}/{{id}}", route.path);
+        let [path, id, result, events] = paths_of(route);
         router = router
-            .route(&route.path, taking(OF_ROUTE, of_route))
+            .route(&path, taking(OF_ROUTE, of_route))
             .route(&id, taking(OF_REQUEST, of_request))
-            .route(&format!("{id}/{}", result::SEGMENT), taking(READ, get(of(api, route, result::call))))
-            .route(&format!("{id}/{}", events::SEGMENT), taking(READ, get(of(api, route, events::call))));
+            .route(&result, taking(READ, get(of(api, route, result::call))))
+            .route(&events, taking(READ, get(of(api, route, events::call))));
     }
     let (of_document, of_metrics, api) = (Arc::clone(api), Arc::clone(api), Arc::clone(api));
     let document = async move |request: Request| of_document.documents.answer(&request);
@@ -45,12 +45,15 @@ pub(super) fn router(api: &Arc<Api>) -> Router {
 /// Returns all paths of the API.
 pub(super) fn paths(api: &Api) -> Vec<String> {
     let of_server = ["/healthz", "/readyz", "/metrics", "/openapi.json"].map(str::to_owned);
-    let of_route = api.routes.iter().flat_map(|route| {
-        let path = &route.path;
-        let (result, events) = (result::SEGMENT, events::SEGMENT);
-        [path.clone(), format!("{path}/{{id}}"), format!("{path}/{{id}}/{result}"), format!("{path}/{{id}}/{events}")]
-    });
-    of_server.into_iter().chain(of_route).collect()
+    let of_routes = api.routes.iter().flat_map(|route| paths_of(route));
+    of_server.into_iter().chain(of_routes).collect()
+}
+
+/// Returns the paths of a route: its own, that of a request, and those of its result and its events.
+fn paths_of(route: &Route) -> [String; 4] {
+    let id = format!("{}/{{id}}", route.path);
+    let below = |segment| format!("{id}/{segment}");
+    [route.path.clone(), id.clone(), below(result::SEGMENT), below(events::SEGMENT)]
 }
 
 /// Returns a function that answers a call of one route.

@@ -84,8 +84,7 @@ async fn accept(
 }
 
 /// Checks the head of a request, and then accepts the request within a span. `base` is the path of the route as the caller
-/// sees it. `waits` says whether the caller also waits
-/// for the outcome; then it is not known yet how it is answered.
+/// sees it. `waits` says whether the caller also waits for the outcome; then it is not known yet how it is answered.
 pub(super) async fn read_and_store(
     api: &Api,
     (route, caller, base): (&Arc<Route>, &Caller, &str),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
-use super::offline_store::{BY, CommandResult, is_kept, with_store};
+use super::offline_store::{BY, CommandResult, is_kept, with_client, with_store};
 use super::progress::Progress;
 use super::remote::{Done, ListArguments, Remote, each, finished, json, listed, said};
 use super::requests::shown_text;
@@ -112,9 +112,7 @@ impl Deliveries {
                 with_store(options, async |store| replay_each(store, ids, *json).await).await
             }
             (None, _) if is_kept(&options.place) => {
-                let offline =
-                    async |store: &Store| Ok(self.ask(&Client::of_store(store.clone(), Routes::default())).await);
-                with_store(options, offline).await
+                with_client(options, Routes::default(), async |client| self.ask(client).await).await
             }
             _ => self.remote().client(&options.place, ca_file).map(|_| String::new()),
         }

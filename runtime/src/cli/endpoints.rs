@@ -4,16 +4,14 @@ use std::path::Path;
 
 use clap::Subcommand;
 
-use super::offline_store::{BY, CommandResult, with_store};
+use super::offline_store::with_client;
 use super::remote::{Done, Remote, finished, json, listed, said};
 use super::table::Table;
-use crate::admin::audit;
 use crate::admin::client::Client;
 use crate::admin::model::{AllEnabled, DisabledName, Enabled, Endpoint, Name};
 use crate::handler::Routes;
-use postback_store::{self as store, Disabled, Store};
+use postback_store as store;
 use postback_wire::line::Escaped;
-use postback_wire::webhook::{Webhook, shown};
 
 /// The subcommands of `endpoints`.
 #[derive(Debug, Subcommand)]
@@ -70,19 +68,7 @@ impl Endpoints {
         if let Some(client) = self.remote().find(&options.place, ca_file)? {
             return self.ask(&client).await;
         }
-        match self {
-            Self::Disable { .. } => {
-                let offline =
-                    async |store: &Store| Ok(self.ask(&Client::of_store(store.clone(), Routes::default())).await);
-                with_store(options, offline).await
-            }
-            Self::List { json, .. } => {
-                with_store(options, async |store| Ok(shown_list(&offline(store).await?, *json))).await
-            }
-            Self::Enable { endpoint, json, .. } => {
-                with_store(options, async |store| enable(store, endpoint, *json).await).await
-            }
-        }
+        with_client(options, Routes::default(), async |client| self.ask(client).await).await
     }
 
     async fn ask(&self, client: &Client) -> Result<String, String> {
@@ -129,33 +115,6 @@ fn is_origin(name: &str) -> bool {
     name.split_once("://").is_some_and(|(_, rest)| !rest.contains(['/', '?']))
 }
 
-/// Reads the disabled webhooks of a stopped server.
-async fn offline(store: &Store) -> Result<Vec<Endpoint>, store::Error> {
-    let mut list = Vec::new();
-    for Disabled { url, since, reason, by_operator } in store.disabled().await? {
-        let held = store.held_count(&url).await?;
-        let by = if by_operator { "operator" } else { "receiver" }.to_owned();
-        let url = if is_origin(&url) { url } else { shown(&url) };
-        list.push(Endpoint { url, since: since.to_string(), reason, by, held });
-    }
-    Ok(list)
-}
-
-async fn enable(store: &Store, asked: &str, as_json: bool) -> CommandResult {
-    let urls = match matching(store.disabled().await?, asked) {
-        Ok(urls) => urls,
-        Err(why) => return Ok(Err(why)),
-    };
-    let mut done = Vec::new();
-    for url in urls {
-        let reports = store.enable(&url).await?;
-        let (what, shown) = if is_origin(&url) { ("origin.enable", url) } else { ("endpoint.enable", shown(&url)) };
-        audit::record(store, &BY, what, &shown, &format!("{reports} reports were held")).await;
-        done.push(enabled(&Enabled { url: shown, reports }));
-    }
-    Ok(finished(&done, &[], as_json))
-}
-
 fn enabled(enabled: &Enabled) -> Done {
     let Enabled { url, reports } = enabled;
     let s = if *reports == 1 { "" } else { "s" };
@@ -165,19 +124,6 @@ fn enabled(enabled: &Enabled) -> Done {
 
 fn not_disabled(asked: &str) -> String {
     format!("{} is not disabled; `endpoints list` shows the disabled webhooks", Escaped(asked))
-}
-
-/// Returns the disabled URLs that match the argument `asked`. `asked` is either a full URL or the short form of a URL
-/// that the command `list` shows. Several URLs may have the same short form.
-fn matching(disabled: Vec<Disabled>, asked: &str) -> Result<Vec<String>, String> {
-    let exact = Webhook::new(asked).ok();
-    let matches = |disabled: &Disabled| {
-        exact.as_ref().is_some_and(|webhook| webhook.url().as_str() == disabled.url)
-            || shown(&disabled.url) == asked
-            || disabled.url == asked
-    };
-    let urls: Vec<_> = disabled.into_iter().filter(matches).map(|disabled| disabled.url).collect();
-    if urls.is_empty() { Err(not_disabled(asked)) } else { Ok(urls) }
 }
 
 fn shown_list(list: &[Endpoint], as_json: bool) -> Result<String, String> {
@@ -204,9 +150,10 @@ mod tests {
 
     use super::*;
     use crate::cli::offline_store::tests::{answered_gone, options, remote};
-    use postback_store::{NewReport, Next, Settled};
+    use postback_store::{NewReport, Next, Settled, Store};
     use postback_wire::id::NodeId;
     use postback_wire::time::Clock;
+    use postback_wire::webhook::Webhook;
 
     async fn run(path: &Path, url: Option<&str>, json: bool) -> Result<String, String> {
         let remote = remote();

@@ -1,7 +1,9 @@
 //! Opens the store of a stopped server for a command. A store belongs to one process, so the server must be stopped
 //! meanwhile.
 
+use crate::admin::client::Client;
 pub(super) use crate::admin::offline::BY;
+use crate::handler::Routes;
 use postback_store::{self as store, Location, Store};
 use postback_wire::id::NodeId;
 use postback_wire::line::Causes;
@@ -20,6 +22,16 @@ pub(super) async fn with_store<T>(
         Some(why) => Err(why),
         None => with_new_store(options, command).await,
     }
+}
+
+/// Runs a command on the store of a stopped server, with a client that answers as the server would. `routes` are those
+/// of the program, if the command needs them.
+pub(super) async fn with_client(
+    options: store::Options,
+    routes: Routes,
+    command: impl AsyncFnOnce(&Client) -> Result<String, String>,
+) -> Result<String, String> {
+    with_store(options, async |store| Ok(command(&Client::of_store(store.clone(), routes)).await)).await
 }
 
 /// Opens the store as [`with_store`] does, but makes a database if there is none.

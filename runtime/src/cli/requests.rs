@@ -9,13 +9,13 @@ use clap::Subcommand;
 
 use self::submit::Submit;
 use super::deliveries;
-use super::offline_store::{is_kept, with_store};
+use super::offline_store::{is_kept, with_client};
 use super::remote::{Done, ListArguments, Remote, each, json, listed, said};
 use super::table::Table;
 use crate::admin::client::Client;
 use crate::admin::model::{Cancelled, Content, Event, Progress, Request, RequestDetail, Retried};
 use crate::handler::Routes;
-use postback_store::{self as store, Store};
+use postback_store::{self as store, Location};
 use postback_wire::id::RequestId;
 use postback_wire::line::Escaped;
 
@@ -98,35 +98,36 @@ impl Requests {
         &self.remote().common
     }
 
-    /// Whether the command needs the routes of the program: it changes requests, and no server runs that could.
-    pub(crate) fn needs_routes(&self, options: &store::Options, ca_file: Option<&Path>) -> bool {
-        let changes = matches!(self, Self::Cancel { .. } | Self::Retry { .. }) && is_kept(&options.place);
-        changes && matches!(self.remote().find(&options.place, ca_file), Ok(None))
+    /// Makes a client of the running server. `None`: no server has the store open.
+    pub(crate) fn client(&self, place: &Location, ca_file: Option<&Path>) -> Result<Option<Client>, String> {
+        self.remote().find(place, ca_file)
+    }
+
+    /// Whether the command needs the routes of the program, if no server runs that has them: it changes requests.
+    pub(crate) fn needs_routes(&self, place: &Location) -> bool {
+        matches!(self, Self::Cancel { .. } | Self::Retry { .. }) && is_kept(place)
     }
 
     /// Runs the command. Returns the text to print, or the reason why the command has failed.
     pub(crate) async fn run(
         &self,
-        options: &store::Options,
+        client: Option<Client>,
+        (options, routes): (&store::Options, Routes),
         ca_file: Option<&Path>,
-        routes: Routes,
     ) -> Result<String, String> {
-        if let Some(client) = self.remote().find(&options.place, ca_file)? {
-            return self.ask(client).await;
-        }
-        match self {
+        match (client, self) {
+            (Some(client), _) => self.ask(&client).await,
             // Without a server, nobody would run the request.
-            Self::Submit(_) => self.remote().client(&options.place, ca_file).map(|_| String::new()),
-            _ if is_kept(&options.place) => {
-                let offline = async |store: &Store| Ok(self.ask(Client::of_store(store.clone(), routes)).await);
-                with_store(options.clone(), offline).await
+            (None, Self::Submit(_)) => self.remote().client(&options.place, ca_file).map(|_| String::new()),
+            (None, _) if is_kept(&options.place) => {
+                with_client(options.clone(), routes, async |client| self.ask(client).await).await
             }
-            _ => self.remote().client(&options.place, ca_file).map(|_| String::new()),
+            (None, _) => self.remote().client(&options.place, ca_file).map(|_| String::new()),
         }
     }
 
     /// Runs the command with this client.
-    async fn ask(&self, client: Client) -> Result<String, String> {
+    async fn ask(&self, client: &Client) -> Result<String, String> {
         match self {
             Self::List { route, status, token, id, since, until, list, .. } => {
                 let filters = [
@@ -138,16 +139,16 @@ impl Requests {
                     ("until", until.as_deref()),
                 ];
                 let requests: Vec<Request> =
-                    listed(&client, "/requests", &filters, list.limit).await.map_err(|error| said(&error))?;
+                    listed(client, "/requests", &filters, list.limit).await.map_err(|error| said(&error))?;
                 if list.json { json(&requests) } else { Ok(lines(&requests)) }
             }
             Self::Show { id, json: as_json, .. } => {
                 let shown: RequestDetail = client.get(&path(id, "")?).await.map_err(|error| said(&error))?;
                 if *as_json { json(&shown) } else { Ok(detail(&shown)) }
             }
-            Self::Submit(submit) => submit.run(&client).await,
-            Self::Cancel { ids, json, .. } => each(ids, *json, async |id| cancel(&client, id).await).await,
-            Self::Retry { ids, json, .. } => each(ids, *json, async |id| retry(&client, id).await).await,
+            Self::Submit(submit) => submit.run(client).await,
+            Self::Cancel { ids, json, .. } => each(ids, *json, async |id| cancel(client, id).await).await,
+            Self::Retry { ids, json, .. } => each(ids, *json, async |id| retry(client, id).await).await,
         }
     }
 }

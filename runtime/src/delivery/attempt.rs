@@ -146,9 +146,10 @@ impl Sender {
             return AttemptResult::refused(started, &refusal);
         }
         let timestamp = started.unix_seconds();
-        let request = (webhook.own_format() == Some(Format::Fal)).then_some(subject);
+        let format = webhook.own_format().unwrap_or_default();
+        let request = (format == Format::Fal).then_some(subject);
         let signed = self.sign((id, request), policy, timestamp, &body).await;
-        let outgoing = Outgoing { id, trace, span, webhook, timestamp, signed, subject, body };
+        let outgoing = Outgoing { id, trace, span, webhook, format, timestamp, signed, subject, body };
         let client = self.clients.of(policy.reach, webhook.url());
         let mut received = Received::default();
         let exchange = exchange_or_repeat(client, &outgoing, &self.clock, &mut received);

@@ -43,9 +43,11 @@ where
             control.block_on(command.run(settings.store.clone(), ca_file)).map_err(Failure::other)?
         }
         Command::Requests(command) => {
-            let needs_routes = command.needs_routes(&settings.store, ca_file);
+            let client = command.client(&settings.store.place, ca_file).map_err(Failure::other)?;
+            let needs_routes = client.is_none() && command.needs_routes(&settings.store.place);
             let routes = if needs_routes { routes(settings, build, handlers)? } else { Routes::default() };
-            control.block_on(command.run(&settings.store, ca_file, routes)).map_err(Failure::other)?
+            let run = command.run(client, (&settings.store, routes), ca_file);
+            control.block_on(run).map_err(Failure::other)?
         }
         Command::Nodes(command) => control.block_on(command.run(&settings.store, ca_file)).map_err(Failure::other)?,
         Command::Store(command) => control.block_on(command.run(&settings.store.place)).map_err(Failure::other)?,

@@ -110,7 +110,7 @@ impl<S: Send + Sync + 'static> IntoRouter<S> {
         self
     }
 
-    /// Says where the program's own server listens. On a loopback address, callers need no token as long as there is none.
+    /// Says where the program's own server listens. On a loopback address, callers need no token until you make one.
     /// The webhooks of callers cannot reach this address.
     pub fn listens_on(mut self, address: SocketAddr) -> Self {
         self.given.listens_on = Some(address);

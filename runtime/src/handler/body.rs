@@ -31,9 +31,9 @@ impl PayloadKind {
         if is_bytes::<T>() {
             Self::Bytes
         } else if is_form::<T>() {
-            Self::Form(check::<T>)
+            Self::Form(|body| check(form::read::<T>(body)))
         } else {
-            Self::Json(check::<T>)
+            Self::Json(|body| check(json::<T>(body)))
         }
     }
 
@@ -110,16 +110,16 @@ fn is_readable(headers: &HeaderMap) -> Result<(), PayloadError> {
     }
 }
 
-/// Checks that a request body can be read as `T`. A panic in the `Drop` of the read value is ignored here, because the
-/// run of the handler will panic in the same way and report the panic.
-fn check<T: DeserializeOwned>(body: &[u8]) -> Result<(), PayloadError> {
-    let value = read::<T>(body)?;
+/// Checks that a request body could be read. A panic in the `Drop` of the read value is ignored here, because the run of
+/// the handler will panic in the same way and report the panic.
+fn check<T>(read: Result<T, PayloadError>) -> Result<(), PayloadError> {
+    let value = read?;
     let _ = caught(|| drop(value));
     Ok(())
 }
 
 /// Reads a body as the type says: as a form, or as JSON.
-pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, PayloadError> {
+pub(super) fn read<T: DeserializeOwned + 'static>(body: &[u8]) -> Result<T, PayloadError> {
     if is_form::<T>() { form::read(body) } else { json(body) }
 }
 

@@ -3,9 +3,12 @@
 //! `Payload<T>` takes every type that serde reads, so the type itself has to say that it is a form. It does so as serde
 //! lets types speak to their formats: it asks to be read as a newtype with a name that only this module knows.
 
+use std::any::TypeId;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::sync::{PoisonError, RwLock};
 
 use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
@@ -74,8 +77,22 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Form<T> {
     }
 }
 
-/// Whether the type is a [`Form`].
-pub(super) fn is_form<T: DeserializeOwned>() -> bool {
+/// The types that were asked whether they are forms, and what they said. As many as a program has payload types.
+static ASKED: RwLock<BTreeMap<TypeId, bool>> = RwLock::new(BTreeMap::new());
+
+/// Whether the type is a [`Form`]. The type is asked once: this runs its code, which no request should pay for.
+pub(super) fn is_form<T: DeserializeOwned + 'static>() -> bool {
+    let of = TypeId::of::<T>();
+    if let Some(known) = ASKED.read().unwrap_or_else(PoisonError::into_inner).get(&of) {
+        return *known;
+    }
+    let is_form = says_form::<T>();
+    ASKED.write().unwrap_or_else(PoisonError::into_inner).insert(of, is_form);
+    is_form
+}
+
+/// Asks the type by which name it is read.
+fn says_form<T: DeserializeOwned>() -> bool {
     let mut asked = Asked(None);
     // The code of the type may do anything.
     let _ = caught(|| drop(T::deserialize(&mut asked)));
@@ -147,6 +164,8 @@ impl<'de> Deserializer<'de> for Whole<'de> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[derive(Debug, PartialEq, serde::Deserialize)]
@@ -166,6 +185,22 @@ mod tests {
         assert!(is_form::<Form<Order>>() && is_form::<Form<Vec<(String, String)>>>());
         assert!(!is_form::<Order>() && !is_form::<Newtype>() && !is_form::<serde_json::Value>() && !is_form::<()>());
         assert!(!is_form::<Vec<Form<Order>>>() && !is_form::<String>());
+    }
+
+    #[test]
+    fn a_type_is_asked_once_what_it_is() {
+        static READS: AtomicUsize = AtomicUsize::new(0);
+        struct Counted;
+        impl<'de> Deserialize<'de> for Counted {
+            fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+                READS.fetch_add(1, Ordering::Relaxed);
+                Err(de::Error::custom("it is never read"))
+            }
+        }
+        for _ in 0..3 {
+            assert!(!is_form::<Counted>());
+        }
+        assert_eq!(READS.load(Ordering::Relaxed), 1);
     }
 
     #[test]

@@ -85,9 +85,10 @@ impl Destinations {
         found
     }
 
-    /// Returns the form of the reports to this URL: that of the destination with the longest path that has one.
-    pub(crate) fn format_of(&self, url: &Url) -> Option<Format> {
-        self.list.iter().filter(|destination| covers(&destination.url, url)).find_map(|destination| destination.format)
+    /// Returns those destinations alone whose reports have a form of their own. Mostly there are none.
+    pub(crate) fn with_formats(mut self) -> Self {
+        self.list.retain(|destination| destination.format.is_some());
+        self
     }
 
     /// Returns the policy for a webhook. If the webhook has a secret of its own, only this secret signs its reports. If

@@ -15,39 +15,45 @@ pub(crate) struct Formats(Arc<RwLock<Set>>);
 #[derive(Debug, Default)]
 struct Set {
     usual: Format,
+    /// Those that have a form of their own.
     destinations: Destinations,
+}
+
+impl Set {
+    fn new(usual: Format, destinations: Destinations) -> Self {
+        Self { usual, destinations: destinations.with_formats() }
+    }
 }
 
 impl Formats {
     /// Makes the forms: `usual`, unless a destination has its own.
     pub(crate) fn new(usual: Format, destinations: Destinations) -> Self {
-        Self(Arc::new(RwLock::new(Set { usual, destinations })))
+        Self(Arc::new(RwLock::new(Set::new(usual, destinations))))
     }
 
     /// Takes the forms from now on from these settings.
     #[cfg(feature = "server")]
     pub(crate) fn replace(&self, usual: Format, destinations: Destinations) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Set { usual, destinations };
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Set::new(usual, destinations);
     }
 
-    /// Returns the form of a report to this webhook: that of the webhook itself, of its destination, or the usual one.
-    pub(super) fn of(&self, webhook: &Webhook) -> Format {
-        webhook.own_format().unwrap_or_else(|| {
-            let set = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            set.destinations.format_of(webhook.url()).unwrap_or(set.usual)
-        })
-    }
-
-    /// Returns the form of a report to this target, and the target with the form beside it, so that each attempt and
-    /// each replay knows it.
+    /// Returns the form of a report to this target: that of the webhook itself, of its destination, or the usual one. And
+    /// returns the target with the form beside it, so that each attempt and each replay knows it.
     pub(crate) fn decide(&self, target: Target) -> (Format, Target) {
-        match target {
-            Target::Webhook(webhook) => match self.of(&webhook) {
-                Format::Cortex if webhook.own_format().is_none() => (Format::Cortex, Target::Webhook(webhook)),
-                format => (format, Target::Webhook(webhook.format(format))),
-            },
-            unusable @ Target::Unusable { .. } => (Format::Cortex, unusable),
+        let Target::Webhook(webhook) = target else { return (Format::Cortex, target) };
+        if let Some(own) = webhook.own_format() {
+            return (own, Target::Webhook(webhook));
         }
+        let format = self.of(&webhook);
+        // What has no form beside it has that of Cortex.
+        let webhook = if format == Format::Cortex { webhook } else { webhook.format(format) };
+        (format, Target::Webhook(webhook))
+    }
+
+    /// Returns the form of a report to a webhook that has none of its own.
+    fn of(&self, webhook: &Webhook) -> Format {
+        let set = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        set.destinations.find(webhook.url()).and_then(|destination| destination.format).unwrap_or(set.usual)
     }
 }
 

@@ -53,8 +53,7 @@ pub(crate) struct RequestEnd {
 
 impl RequestEnd {
     /// Makes the reports of this outcome to the webhooks in `registered`, and to the webhook that the caller brought in
-    /// `extras`. `log_prefix` is the first part of the request's log line.
-    /// `formats` says which form the reports have.
+    /// `extras`. `log_prefix` is the first part of the request's log line. `formats` says which form the reports have.
     pub(crate) fn new(
         id: &RequestId,
         outcome: Outcome,

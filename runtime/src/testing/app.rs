@@ -275,9 +275,8 @@ impl TestApp {
             // The URL of a stored report is valid. A long body is cut off, and is no JSON then.
             if let Ok(webhook) = Webhook::new(&line.record.url) {
                 let parsed: Value = serde_json::from_slice(&body).unwrap_or_default();
-                let all = [Status::Completed, Status::Failed, Status::Cancelled];
                 let told = parsed.get("status").and_then(Value::as_str);
-                let status = all.into_iter().find(|status| told == Some(status.as_str())).unwrap_or(ended);
+                let status = Status::ALL.into_iter().find(|status| told == Some(status.as_str())).unwrap_or(ended);
                 reports.push(Caught { id: line.subject, status, webhook, body, parsed });
             }
         }

@@ -65,7 +65,8 @@ pub enum CopyError {
     Differs { table: &'static str },
 }
 
-/// Copies the store in this file into an empty schema. No process may use either of them. `step` is told what happens.
+/// Copies the store in this file into an empty schema. No process may use the file or the schema meanwhile. The function
+/// calls `step` after each step.
 pub async fn copy(from: &Path, to: &DatabaseUrl, mut step: impl FnMut(Step)) -> Result<Copied, CopyError> {
     if !from.exists() {
         return Err(CopyError::Missing(from.into()));

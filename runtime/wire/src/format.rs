@@ -59,7 +59,7 @@ impl fmt::Display for Format {
 
 /// The error for a name that is not the name of a [`Format`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it is none of cortex, standard, cloudevents, replicate, runpod and fal")]
+#[error("this form is unknown; use cortex, standard, cloudevents, replicate, runpod or fal")]
 pub struct UnknownFormat(());
 
 impl FromStr for Format {

@@ -1,4 +1,4 @@
-//! Formats errors and text from outside so that they fit into one line of a log.
+//! Formats errors, bytes and text from outside so that they fit into one line of a log.
 
 use std::error::Error;
 use std::fmt::{self, Write as _};
@@ -22,6 +22,17 @@ impl fmt::Display for Causes<'_> {
         }
         f.write_str(&text)
     }
+}
+
+/// Returns the hexadecimal digits of these bytes, in lower case.
+pub fn hex_digits(bytes: &[u8]) -> impl Iterator<Item = char> + '_ {
+    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or_default();
+    bytes.iter().flat_map(move |byte| [digit(byte >> 4), digit(byte & 15)])
+}
+
+/// Returns the hexadecimal digits of these bytes as a text.
+pub fn hex(bytes: &[u8]) -> String {
+    hex_digits(bytes).collect()
 }
 
 /// Implements `Debug` for a public error type. `Debug` then shows the error's message and its causes, as [`Causes`]

@@ -7,6 +7,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use ring::signature::{ED25519, UnparsedPublicKey};
 use sha2::{Digest as _, Sha256};
 
+use crate::line::hex;
 use crate::secret::{Secret, Signer, Verifier};
 
 /// The version of an HMAC-SHA256 signature, which precedes the signature in the header `webhook-signature`.
@@ -39,11 +40,6 @@ pub fn sign_as_fal(secrets: &[Secret], request: &str, user: &str, timestamp: i64
     })?;
     let text = format!("{request}\n{user}\n{timestamp}\n{}", hex(&Sha256::digest(body)));
     Some(hex(pair.sign(text.as_bytes()).as_ref()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let digit = |four: u8| char::from_digit(u32::from(four), 16).unwrap_or_default();
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 fn entry(secret: &Secret, content: &Content<'_>, whole: &mut Option<Vec<u8>>) -> Option<String> {

@@ -57,7 +57,7 @@ impl Node {
         Some(routers)
     }
 
-    /// Stops without waiting for anything. The runs in progress count as begun never, and run again at the next start.
+    /// Stops without waiting for anything. The runs in progress run again at the next start, and do not count as crashed.
     pub(crate) fn abandon(&self) {
         self.store.forget_begun();
         for part in [&self.intake, &self.deliveries, &self.api, &self.counts] {

@@ -24,7 +24,7 @@ const FAL: [HeaderName; 4] = [
     HeaderName::from_static(names::header::FAL_TIMESTAMP),
     HeaderName::from_static(names::header::FAL_SIGNATURE),
 ];
-/// The user of whom reports in the form of fal say that he made the request.
+/// The user who has made a request, as reports in the form of fal say.
 pub(super) const FAL_USER: &str = "postback";
 
 /// The signatures of an attempt.
@@ -59,6 +59,7 @@ pub(super) struct Outgoing<'a> {
     pub(super) trace: TraceParent,
     pub(super) span: Option<TraceParent>,
     pub(super) webhook: &'a Webhook,
+    pub(super) format: Format,
     pub(super) timestamp: i64,
     pub(super) signed: Signed,
     /// The id that the report is about.
@@ -89,7 +90,7 @@ impl Outgoing<'_> {
             headers.insert(TRACE, trace);
         }
         let (id, timestamp) = (self.id.to_string(), self.timestamp.to_string());
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.format().content_type()));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.format.content_type()));
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
         headers.insert(USER_AGENT, HeaderValue::from_static(names::USER_AGENT));
         let signature = self.signed.standard.as_deref();
@@ -108,9 +109,5 @@ impl Outgoing<'_> {
             }
         }
         headers
-    }
-
-    fn format(&self) -> Format {
-        self.webhook.own_format().unwrap_or_default()
     }
 }

@@ -1,12 +1,11 @@
 //! Looks for the reason why a signature does not match: signs what senders often sign by mistake, and compares.
 
-use std::fmt::Write as _;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
 
 use super::Key;
+use postback_wire::line::hex;
 
 /// The largest body for which mistakes are looked for, in bytes. Each try reads the body once.
 const MAX_BODY: usize = 1 << 20;
@@ -51,15 +50,6 @@ pub(super) fn find(keys: &[Key], id: Option<&str>, time: Option<&str>, given: &[
 
 fn mac(key: &[u8], content: &[u8]) -> hmac::Tag {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), content)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for byte in bytes {
-        // The result is ignored, because writing to a `String` cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 fn matches(key: &[u8], content: &[u8], given: &[&str]) -> bool {

@@ -124,7 +124,7 @@ async fn reports_come_signed_and_again_after_a_bad_answer() {
     assert!(hits.len() == 5 && hits.iter().all(|hit| hit.webhook_id() == hits[0].webhook_id()), "{receiver:?}");
     assert!(hit.verify(&[postback_wire::secret::Secret::generate()]).is_err());
 
-    // What comes is told if what is waited for does not come.
+    // If the hit does not come, the error lists those that came.
     let never = receiver.wait_for(|hit| hit.id() == "x").await.unwrap_err().to_string();
     assert!(never.starts_with("no such hit came, after 3 days; 5 came, of these the last are:\n  {\"id\":"), "{never}");
     assert!(never.contains("attempt 1, signed, answered with no answer"), "{never}");

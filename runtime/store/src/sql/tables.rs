@@ -5,6 +5,10 @@
 
 use std::fmt::Write as _;
 
+use uuid::Uuid;
+
+use postback_wire::line::hex_digits;
+
 /// What a column holds, and how a value goes over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -232,27 +236,15 @@ pub(crate) fn write(
         (Kind::Text, Value::Text(text)) => escape(line, text),
         (Kind::Bytes, Value::Bytes(bytes)) => {
             line.push_str("\\\\x");
-            hex(line, bytes);
+            line.extend(hex_digits(bytes));
         }
-        (Kind::Uuid, Value::Bytes(bytes)) if bytes.len() == 16 => {
-            for (at, part) in [(0, 4), (4, 6), (6, 8), (8, 10), (10, 16)].into_iter().enumerate() {
-                if at > 0 {
-                    line.push('-');
-                }
-                hex(line, bytes.get(part.0..part.1).unwrap_or_default());
-            }
+        (Kind::Uuid, Value::Bytes(bytes)) => {
+            let uuid = Uuid::from_slice(bytes).map_err(|_| WrongType { column })?;
+            let _ = write!(line, "{uuid}");
         }
         _ => return Err(WrongType { column }),
     }
     Ok(())
-}
-
-fn hex(line: &mut String, bytes: &[u8]) {
-    for byte in bytes {
-        for digit in [byte >> 4, byte & 15] {
-            line.push(char::from_digit(u32::from(digit), 16).unwrap_or_default());
-        }
-    }
 }
 
 fn escape(line: &mut String, text: &str) {

@@ -46,11 +46,6 @@ pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, rusqlite:
     serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or_default();
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
 /// Reads a count from a column. A count is never negative, and always fits into a `u32`.
 pub(super) fn small(row: &Row, column: usize) -> Result<u32, rusqlite::Error> {
     row.try_get::<i64>(column).map(|count| u32::try_from(count).unwrap_or(u32::MAX))

@@ -7,13 +7,14 @@ use rusqlite::params;
 use serde::Serialize;
 
 use super::Batch;
-use super::codec::{blob, hex, json, own_from_columns, own_to_columns, report_id, report_state, small, webhook_id};
+use super::codec::{blob, json, own_from_columns, own_to_columns, report_id, report_state, small, webhook_id};
 use super::statement::{Row, query, statement};
 use super::states::ReportState;
 use crate::operation::Outgoing;
 use crate::ops::Kind;
 use crate::record::{ClaimedReport, NewReport, ReportClaim, Settled};
 use postback_wire::id::ReportId;
+use postback_wire::line::hex;
 use postback_wire::time::Timestamp;
 use postback_wire::webhook::Target;
 
