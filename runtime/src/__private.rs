@@ -21,7 +21,7 @@ pub use crate::outcome::{
     AsDebug, AsDisplay, AsJson, Mapped, Omitted, begin, checked_views, enter, never, nothing, on_first_poll, returned,
     returns, run_sync, watch,
 };
-pub use postback_wire::report::Ends;
+pub use postback_wire::report::{Ends, Format};
 pub use postback_wire::webhook::OperatorCheck;
 
 /// Makes a closure or an `async` block capture each of these variables as a whole.

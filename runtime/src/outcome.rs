@@ -29,7 +29,7 @@ use self::render::{Render, Views};
 pub use self::run_sync::run_sync;
 use self::safety::{Durably, Posted, Safety};
 pub use self::view::{AsDebug, AsDisplay, AsJson, Fallible, Mapped, Omitted};
-use postback_wire::report::Ends;
+use postback_wire::report::{Ends, Format};
 use postback_wire::webhook::IntoWebhook;
 
 /// Reports the outcome of a future by webhook. Does the same as the attribute [`async_handler`](crate::async_handler),
@@ -108,6 +108,16 @@ impl<F: Future, V, S: Safety> ReportOutcome<F, V, S> {
     /// The drop of a future that has not ended is reported only if `ends` includes [`Ends::DROPPED`].
     pub fn on(mut self, ends: Ends) -> Self {
         self.guard.set_on(ends);
+        self
+    }
+
+    /// Sets the form of the reports, for example that of Standard Webhooks. A webhook that has a form of its own
+    /// ([`Webhook::format`](crate::Webhook::format)) keeps it.
+    ///
+    /// Without a call of this method, it is that of the endpoint in the settings, or `delivery.format`, or that of the
+    /// poster.
+    pub fn format(mut self, format: Format) -> Self {
+        self.guard.set_format(format);
         self
     }
 

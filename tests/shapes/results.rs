@@ -10,7 +10,7 @@ use postback::async_handler;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::support::{Config, completed, completed_without_result, failed, reported};
+use crate::support::{Config, completed, completed_without_result, failed, named, received, reported};
 
 mod anyhow {
     pub(crate) type Result<T, E = Box<dyn super::Error + Send + Sync>> = std::result::Result<T, E>;
@@ -218,4 +218,49 @@ async fn a_macro_may_make_the_return_type() {
     completed("of-a-macro", 10);
     assert_eq!(format!("{:?}", returns_it_at_once(&config, "of-a-macro-at-once").await), "Ok(18)");
     completed("of-a-macro-at-once", 18);
+}
+
+/// A function for each form that `format` knows.
+macro_rules! in_each_form {
+    ($($form:ident)*) => {$(
+        #[async_handler(webhook = config.webhook_url, request_id = named(concat!("form-", stringify!($form))), format = $form)]
+        async fn $form(config: &Config) -> Result<u8, ()> {
+            Ok(7)
+        }
+    )*};
+}
+
+in_each_form!(cortex standard cloudevents replicate runpod fal);
+
+#[async_handler(webhook = webhook, request_id = named("form-waiting"), format = runpod)]
+async fn waiting(webhook: postback::Webhook) -> Result<u8, ()> {
+    tokio::task::yield_now().await;
+    Ok(7)
+}
+
+#[tokio::test]
+async fn a_report_has_the_form_that_the_attribute_names() {
+    let config = Config::new();
+    let all = [
+        cortex(&config).await,
+        standard(&config).await,
+        cloudevents(&config).await,
+        replicate(&config).await,
+        runpod(&config).await,
+        fal(&config).await,
+    ];
+    assert_eq!(all, [Ok(7); 6]);
+    let body = |form: &str| received(&format!("form-{form}"));
+    assert_eq!(body("cortex")["result"], 7);
+    assert_eq!(body("standard")["data"]["result"], 7);
+    assert_eq!(body("cloudevents")["specversion"], "1.0");
+    assert_eq!(body("replicate")["status"], "succeeded");
+    assert_eq!(body("runpod")["status"], "COMPLETED");
+    assert_eq!(body("fal")["payload"], 7);
+    let webhook = postback::Webhook::new(&config.webhook_url).unwrap();
+    assert_eq!(waiting(webhook.format(postback::Format::Fal)).await, Ok(7));
+    assert_eq!(body("waiting")["payload"], 7, "the form of the webhook itself comes first");
+    let outcome = postback::report_outcome(&config.webhook_url, "form-outcome", async { Ok::<_, ()>(7) });
+    assert_eq!(outcome.format(postback::Format::RunPod).await, Ok(7));
+    assert_eq!(body("outcome")["output"], 7);
 }

@@ -47,6 +47,16 @@ pub(crate) fn reported(id: &str) -> Value {
     report
 }
 
+/// The body of the report with this id, in whatever form it has.
+pub(crate) fn received(id: &str) -> Value {
+    let text = format!("\"{id}\"");
+    postback_tests::eventually(&format!("a report of {id}"), || {
+        let all = RECEIVER.all();
+        let found = all.iter().find(|received| String::from_utf8_lossy(&received.body).contains(&text));
+        found.map(postback_tests::Received::json).ok_or(all)
+    })
+}
+
 /// Asserts that one completed report with this id and this result arrived.
 #[track_caller]
 pub(crate) fn completed(id: &str, result: impl Into<Value>) {

@@ -7,11 +7,20 @@ use syn::{Expr, ExprPath, LitBool, Path, Token, bracketed};
 
 use super::user_expr::{self, example};
 use crate::arguments::{Arguments, GivenKeys, Values, boolean, parse_crate, word};
-use crate::diagnostics::{Diagnostics, unknown};
+use crate::diagnostics::{Diagnostics, listed, unknown};
 
-const KEYS: [&str; 7] = ["webhook", "request_id", "on", "error", "result", "durable", "crate"];
+const KEYS: [&str; 8] = ["webhook", "request_id", "on", "error", "result", "format", "durable", "crate"];
 /// The names of the outcomes that a user can list in the argument `on`.
 const OUTCOMES: [&str; 4] = ["completed", "failed", "cancelled", "dropped"];
+/// The forms of reports: the word of the user, and the variant of the runtime's enum `Format`.
+const FORMATS: [(&str, &str); 6] = [
+    ("cortex", "Cortex"),
+    ("standard", "Standard"),
+    ("cloudevents", "CloudEvents"),
+    ("replicate", "Replicate"),
+    ("runpod", "RunPod"),
+    ("fal", "Fal"),
+];
 
 /// The values of the attribute's arguments. A field is `None` if the user did not give the argument, or if the value
 /// was wrong and the parser added an error.
@@ -22,6 +31,8 @@ pub(crate) struct Args {
     pub(crate) on: Option<Vec<Ident>>,
     pub(crate) error: Option<ErrorView>,
     pub(crate) result: Option<ResultView>,
+    /// The variant of the runtime's enum `Format`, at the location of the user's word.
+    pub(crate) format: Option<Ident>,
     pub(crate) durable: Option<bool>,
     /// The path that the user gave as the argument `crate`.
     pub(crate) crate_path: Option<Path>,
@@ -77,6 +88,7 @@ impl Values for Args {
             "on" => self.on = parse_on(input, errors)?,
             "error" => self.error = parse_error(input, errors)?,
             "result" => self.result = parse_result(input, errors)?,
+            "format" => self.format = parse_format(input, errors)?,
             "durable" => self.durable = parse_durable(input, errors)?,
             "crate" => self.crate_path = parse_crate(input, errors)?,
             // This arm is never reached, because `key` is always one of `KEYS`.
@@ -93,6 +105,7 @@ pub(crate) fn usage(key: &str) -> String {
         "on" => "on = [completed, failed, cancelled]".to_owned(),
         "error" => "error = display".to_owned(),
         "result" => "result = false".to_owned(),
+        "format" => "format = standard".to_owned(),
         "durable" => "durable = true".to_owned(),
         _ => format!("{key} = ::postback"),
     }
@@ -147,6 +160,20 @@ fn parse_result(input: ParseStream<'_>, errors: &mut Diagnostics) -> syn::Result
         Some(LitBool { value: false, .. }) => Some(ResultView::Omitted),
         None => path_or_word(value, &["true", "false"], "result", errors).map(ResultView::Function),
     })
+}
+
+fn parse_format(input: ParseStream<'_>, errors: &mut Diagnostics) -> syn::Result<Option<Ident>> {
+    let value: Expr = input.parse()?;
+    let names = FORMATS.map(|(name, _)| name);
+    let Some(word) = word(&value) else {
+        errors.on(value, format!("`format` must be one of the words {}", listed(&names)));
+        return Ok(None);
+    };
+    let variant = FORMATS.iter().find(|(name, _)| word == name);
+    if variant.is_none() {
+        errors.on(word, unknown("format", &word.to_string(), &names));
+    }
+    Ok(variant.map(|(_, variant)| Ident::new(variant, word.span().resolved_at(Span::mixed_site()))))
 }
 
 fn parse_durable(input: ParseStream<'_>, errors: &mut Diagnostics) -> syn::Result<Option<bool>> {

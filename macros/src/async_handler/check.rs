@@ -28,6 +28,8 @@ pub(crate) struct Handler {
     pub(crate) on: Vec<Ident>,
     pub(crate) error: ErrorView,
     pub(crate) result: ResultView,
+    /// The variant of the runtime's enum `Format`, if the user chose one.
+    pub(crate) format: Option<Ident>,
     pub(crate) durable: bool,
     pub(crate) runtime: RuntimeCrate,
 }
@@ -59,6 +61,7 @@ pub(crate) fn check(args: Args, mut item: Item, errors: &mut Diagnostics) -> Opt
         on: args.on.unwrap_or_default(),
         error: args.error.unwrap_or(ErrorView::None),
         result: args.result.unwrap_or(ResultView::Json),
+        format: args.format,
         durable: args.durable.unwrap_or_default(),
         runtime: RuntimeCrate::new(args.crate_path),
     })

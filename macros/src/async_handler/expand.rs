@@ -315,7 +315,7 @@ fn use_that_never_runs(variable: &Ident, handler: &Handler) -> TokenStream {
     }
 }
 
-/// Generates the method calls that pass the user's arguments `on`, `error` and `durable` to the runtime. An argument
+/// Generates the method calls that pass the user's arguments `on`, `error`, `format` and `durable` to the runtime. An argument
 /// with the runtime's default value needs no method call.
 fn option_calls(handler: &Handler) -> TokenStream {
     let private = handler.runtime.private();
@@ -331,6 +331,9 @@ fn option_calls(handler: &Handler) -> TokenStream {
     // panic, have no error value.
     if !matches!(handler.error, ErrorView::None) {
         calls.extend(quote_spanned!(Span::mixed_site()=> .error_reason()));
+    }
+    if let Some(variant) = &handler.format {
+        calls.extend(quote_spanned!(Span::mixed_site()=> .format(#private::Format::#variant)));
     }
     if handler.durable {
         calls.extend(quote_spanned!(Span::mixed_site()=> .durable()));

@@ -30,6 +30,7 @@ const FULL_ARGS: &str = r#"
     on = [completed, failed, dropped],
     error = display,
     result = summary::of,
+    format = runpod,
     durable = true,
     crate = crate::reexported,
 "#;
@@ -147,6 +148,7 @@ fn the_expansion_with_all_arguments() {
                             .with(crate::reexported::__private::Ends::DROPPED),
                     )
                     .error_reason()
+                    .format(crate::reexported::__private::Format::RunPod)
                     .durable()
             })
             .await;
@@ -289,6 +291,11 @@ fn each_wrong_argument_says_what_to_write() {
         ("webhook = a, error = |e| e", "move the closure into a function and give the path of that function"),
         ("webhook = a, result = none", "did you mean `false`?"),
         ("webhook = a, result = 5", "`result` must be one of `true`, `false`, or the path of a function"),
+        (
+            "webhook = a, format = Standard",
+            "unknown format `Standard`; did you mean `standard`? known formats: `cortex`",
+        ),
+        ("webhook = a, format = \"fal\"", "`format` must be one of the words `cortex`, `standard`, `cloudevents`"),
         ("webhook = a, durable = yes", "`durable` must be `true` or `false`"),
         ("webhook = a, crate = pb", "write `::name` for a dependency"),
         ("webhook = a, crate = 5", "the value of `crate` cannot be read: expected identifier"),

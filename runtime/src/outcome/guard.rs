@@ -13,7 +13,7 @@ use super::view::{Rendered, View};
 use crate::panics::caught;
 use crate::poster::ambient::{self, Call, Role, Sink};
 use crate::poster::{Loss, lost};
-use postback_wire::report::{Ends, Outcome, Reason};
+use postback_wire::report::{Ends, Format, Outcome, Reason};
 
 /// The functions that find the sink of a call, which receives the outcome, and count a lost report. Outside tests, they
 /// use the sink and the counters of the process.
@@ -63,6 +63,13 @@ impl Guard {
     pub(super) fn set_on(&mut self, ends: Ends) {
         if let State::Entered(call) = &mut self.state {
             call.on = ends;
+        }
+    }
+
+    /// Sets the form of the reports to webhooks that have none of their own.
+    pub(super) fn set_format(&mut self, format: Format) {
+        if let State::Entered(call) = &mut self.state {
+            call.format = Some(format);
         }
     }
 

@@ -4,7 +4,7 @@ use super::enter::Entered;
 use super::guard::{Ambience, Guard};
 use super::render::Render;
 use crate::panics::caught;
-use postback_wire::report::Ends;
+use postback_wire::report::{Ends, Format};
 
 /// Prepares the call of an annotated function whose body has no `.await`. Generated code calls this function with the
 /// body of the annotated function.
@@ -33,6 +33,12 @@ impl<B, V> AtOnce<B, V> {
     /// Sets which outcomes are reported. The default is completed, failed and cancelled.
     pub fn on(mut self, ends: Ends) -> Self {
         self.guard.set_on(ends);
+        self
+    }
+
+    /// Sets the form of the reports.
+    pub fn format(mut self, format: Format) -> Self {
+        self.guard.set_format(format);
         self
     }
 

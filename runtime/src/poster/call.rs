@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use postback_wire::id::RequestId;
-use postback_wire::report::{Ends, Outcome};
+use postback_wire::report::{Ends, Format, Outcome};
 use postback_wire::time::Timestamp;
 use postback_wire::webhook::{Provenance, Target, Webhooks};
 
@@ -24,6 +24,8 @@ pub(crate) struct Call {
     pub(crate) by_operator: bool,
     /// Whether the report says why the call was not completed.
     pub(crate) tells_reason: bool,
+    /// The form of the reports to webhooks that have none of their own. `None`: the settings say it.
+    pub(crate) format: Option<Format>,
 }
 
 /// The place where a call's id is stored.
@@ -46,7 +48,7 @@ impl Call {
         } else {
             CallId::Appended(webhooks.append_id(id))
         };
-        Self { webhooks, id, on, durable, by_operator: false, tells_reason: false }
+        Self { webhooks, id, on, durable, by_operator: false, tells_reason: false, format: None }
     }
 
     /// Returns the call's id. Returns an empty text if the call has no webhook and its id is not the id of the running
@@ -65,7 +67,8 @@ impl Call {
     /// Returns the targets of the call's webhooks. `default_provenance` says who chose a webhook, if neither the
     /// webhook nor the call contains this information.
     pub(crate) fn targets(&self, default_provenance: Provenance) -> impl Iterator<Item = Target> {
-        self.webhooks.resolve_for(if self.by_operator { Provenance::Operator } else { default_provenance })
+        let default_provenance = if self.by_operator { Provenance::Operator } else { default_provenance };
+        self.webhooks.resolve_for(default_provenance).map(|target| target.or_format(self.format))
     }
 }
 

@@ -6,6 +6,7 @@ use url::{Position, Url};
 
 use super::Own;
 use super::{Provenance, Webhook, WebhookError};
+use crate::format::Format;
 
 /// The destination of a report: a webhook, or a text from the user that is not a valid URL. An invalid text is stored,
 /// so that the report's record in the store can show the error.
@@ -40,6 +41,18 @@ impl Target {
                 Self::Webhook(webhook.chosen_by(chosen_by))
             }
             unusable @ Self::Unusable { .. } => unusable,
+        }
+    }
+
+    /// Sets the form of the reports. If the webhook has a form already, or the form is `None`, the function changes
+    /// nothing.
+    #[must_use]
+    pub fn or_format(self, format: Option<Format>) -> Self {
+        match (self, format) {
+            (Self::Webhook(webhook), Some(format)) if webhook.own_format().is_none() => {
+                Self::Webhook(webhook.format(format))
+            }
+            (unchanged, _) => unchanged,
         }
     }
 
