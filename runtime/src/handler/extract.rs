@@ -300,6 +300,13 @@ impl Headers {
     pub fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).and_then(|value| value.to_str().ok())
     }
+
+    /// Returns the content type of the body as the caller sent it, with its parameters. A handler with
+    /// `Payload<Bytes>` learns from it what the bytes are. Returns `None` if the caller named no content type, or one
+    /// that is not visible ASCII.
+    pub fn content_type(&self) -> Option<&str> {
+        self.text(http::header::CONTENT_TYPE.as_str())
+    }
 }
 
 impl Deref for Headers {
@@ -364,6 +371,15 @@ mod tests {
         let (config, model) = (Config::new(Settings { greeting: "hello" }), State::new(Model { name: "m1" }));
         let greeting = greet(config, model, Payload("Ada".to_owned()), Headers::new(headers)).await;
         assert_eq!(greeting.unwrap(), "hello Ada, says m1 in en");
+    }
+
+    #[test]
+    fn the_content_type_is_what_the_caller_sent() {
+        let sent = |value| Headers::new(HeaderMap::from_iter([(http::header::CONTENT_TYPE, value)]));
+        let text = sent(http::HeaderValue::from_static("image/PNG; q=1"));
+        assert_eq!(text.content_type(), Some("image/PNG; q=1"));
+        assert_eq!(sent(http::HeaderValue::from_bytes(b"image/\xff").unwrap()).content_type(), None);
+        assert_eq!(Headers::new(HeaderMap::new()).content_type(), None);
     }
 
     #[tokio::test]
