@@ -329,6 +329,11 @@ fn the_progress_of_a_request_is_seen(browser: &mut Browser) {
     browser.wait_for_text("the gate is open");
     browser.wait_until("document.querySelector('progress')?.value === 1");
     browser.wait_for_text("completed");
+    // A run that waits has saved a checkpoint.
+    let id = submit_to(browser, "/resuming", &json!({"gate": "resumes"}).to_string());
+    browser.run(&format!("location.hash = 'requests/{id}'"));
+    browser.wait_for_text("1 B, saved");
+    browser.screenshot("dashboard-checkpoint");
     browser.resize(PHONE);
     assert!(browser.fits());
     browser.leaves_without_errors();

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use postback_tests::{Answer, Receiver, eventually_async};
 use serde_json::json;
 
+use crate::commands::said;
 use crate::support::Server;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,6 +169,8 @@ async fn the_next_run_goes_on_where_the_last_one_was() {
     server.kill_and_restart();
     server.process.wait_for("saved 6");
     assert_eq!(server.count("checkpoint").await, 1);
+    let shown = said(server.folder.path(), &["requests", "show", &id]);
+    assert!(shown.contains("\n  checkpoint 1 bytes, saved 20"), "{shown}");
     server.open("gate");
     let settled = server.settled("/resuming", &id).await;
     assert_eq!(settled["result"], json!({"begun_at": 3, "ended_at": 6}));

@@ -162,3 +162,16 @@ async fn operators_see_it_and_hear_of_it() {
     server.open("gate");
     server.settled("/tell", &id).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_number_and_a_large_detail_change_nothing_else() {
+    let mut server = Server::start("");
+    let id = server.submit("/odd", json!(null)).await;
+    assert_eq!(server.settled("/odd", &id).await["status"], "completed");
+    let url = server.path(&format!("/odd/{id}?include=progress"));
+    let status: Value = server.client.get(url).send().await.unwrap().json().await.unwrap();
+    let told = &status["progress"];
+    assert_eq!((&told["fraction"], &told["message"]), (&json!(0.5), &json!("no number")), "{status}");
+    assert!(told.get("detail").is_none_or(Value::is_null), "{status}");
+    server.process.wait_for("its JSON has more than 4096 bytes");
+}

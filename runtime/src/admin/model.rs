@@ -2,6 +2,7 @@
 
 mod count;
 mod node;
+mod run;
 mod schedule;
 mod series;
 mod submitted;
@@ -13,6 +14,7 @@ use utoipa::ToSchema;
 
 pub(crate) use self::count::Count;
 pub(crate) use self::node::Node;
+pub(crate) use self::run::{Checkpoint, Progress};
 pub(crate) use self::schedule::Schedule;
 pub(crate) use self::series::{DeliverySeries, LatencySeries, RequestSeries, Series, WaitingSeries};
 pub(crate) use self::submitted::Submitted;
@@ -93,28 +95,14 @@ pub(crate) struct RequestDetail {
     /// What the request has told last about its progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) progress: Option<Progress>,
+    /// What the runs have saved last for the next run, until the request has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) checkpoint: Option<Checkpoint>,
     /// The last 100 deliveries of the reports.
     pub(crate) deliveries: Vec<Delivery>,
     /// Whether there are more deliveries than these. `GET /deliveries?subject=ID` lists all.
     #[serde(default)]
     pub(crate) deliveries_truncated: bool,
-}
-
-/// How far a run has come, as its handler says.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Progress {
-    /// How much of the work is done, from 0 to 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) fraction: Option<f64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) message: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) detail: Option<serde_json::Value>,
-    pub(crate) at: String,
-    /// Its number among all that the request has told.
-    pub(crate) sequence: u64,
-    /// The number of the run that has told it.
-    pub(crate) run: u32,
 }
 
 /// Something that has happened to a request.

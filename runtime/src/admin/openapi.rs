@@ -307,6 +307,7 @@ fn schemas() -> Map<String, Value> {
         RequestDetail,
         Event,
         Progress,
+        Checkpoint,
         Content,
         Cancelled,
         Retried,

@@ -13,7 +13,7 @@ use super::Admin;
 use super::answer::{Answer, Json, Problem};
 use super::audit::{self, Actor};
 use super::deliveries;
-use super::model::{Cancelled, Content, Event, Page, Progress, Request, RequestDetail, Retried};
+use super::model::{Cancelled, Checkpoint, Content, Event, Page, Progress, Request, RequestDetail, Retried};
 use super::query::{Parameters, name_cursor, row_cursor};
 use crate::cancel;
 use crate::handler::Routes;
@@ -128,6 +128,10 @@ pub(super) async fn detail(store: &Store, id: &str) -> Answer<RequestDetail> {
     Ok(Json(RequestDetail {
         timeline: events(&timeline, &detail.line),
         progress: timeline.progress.as_ref().map(progress),
+        checkpoint: detail.checkpoint.map(|store::CheckpointLine { bytes, saved }| Checkpoint {
+            bytes,
+            saved: saved.map(|time| time.to_string()),
+        }),
         priority: detail.terms.priority,
         timeout_ms: detail.terms.timeout.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
         deadline: detail.terms.deadline.map(|time| time.to_string()),

@@ -13,7 +13,7 @@ use super::offline_store::{is_kept, with_client};
 use super::remote::{Done, ListArguments, Remote, each, json, listed, said};
 use super::table::Table;
 use crate::admin::client::Client;
-use crate::admin::model::{Cancelled, Content, Event, Progress, Request, RequestDetail, Retried};
+use crate::admin::model::{Cancelled, Checkpoint, Content, Event, Progress, Request, RequestDetail, Retried};
 use crate::handler::Routes;
 use postback_store::{self as store, Location};
 use postback_wire::id::RequestId;
@@ -211,7 +211,7 @@ fn detail(shown: &RequestDetail) -> String {
     let RequestDetail { deadline, metadata, caller_webhook, deliveries_truncated, .. } = shown;
     let mut text = format!("{}\n", line(request));
     let mut say = |name: &str, value: &str| {
-        let _ = writeln!(text, "  {name:<9} {}", Escaped(value));
+        let _ = writeln!(text, "  {name:<10} {}", Escaped(value));
     };
     if let Some(id) = retry_of {
         say("retry of", id);
@@ -246,6 +246,10 @@ fn detail(shown: &RequestDetail) -> String {
     }
     if let Some(progress) = &shown.progress {
         say("progress", &told(progress));
+    }
+    if let Some(Checkpoint { bytes, saved }) = &shown.checkpoint {
+        let saved = saved.as_deref().unwrap_or("by an earlier version");
+        say("checkpoint", &format!("{bytes} bytes, saved {saved}"));
     }
     for delivery in &shown.deliveries {
         say("delivery", &deliveries::line(delivery));

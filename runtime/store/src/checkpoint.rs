@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::{Error, Store};
 use postback_wire::id::RequestId;
+use postback_wire::time::Timestamp;
 
 /// Whether a checkpoint was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +14,15 @@ pub enum Saved {
     NoRoom,
     /// The claim is not current: another run has taken over, or the request has ended.
     Stale,
+}
+
+/// What is shown about a checkpoint. The value itself belongs to the handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckpointLine {
+    /// The size of the value, which is JSON.
+    pub bytes: u64,
+    /// The time when it was saved. `None`: an earlier version of this program has saved it.
+    pub saved: Option<Timestamp>,
 }
 
 impl Store {

@@ -95,7 +95,7 @@ use self::backend::{Opened, Reader};
 pub use self::backlog::OwnerLimits;
 use self::backlog::{Backlog, Limits};
 use self::begun::{Record, Running};
-pub use self::checkpoint::Saved;
+pub use self::checkpoint::{CheckpointLine, Saved};
 use self::clock::StoreClock;
 use self::counters::Counters;
 pub use self::error::{Bound, Error, OpenError};

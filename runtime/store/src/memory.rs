@@ -191,7 +191,7 @@ impl Reader for Memory {
     }
 
     fn checkpoint<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Bytes>, Cause>> {
-        ready(Ok(self.lock().requests.get(id).and_then(|row| row.checkpoint.clone()))).boxed()
+        ready(Ok(self.lock().requests.get(id).and_then(|row| Some(row.checkpoint.as_ref()?.value.clone())))).boxed()
     }
 
     fn progress<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Progress>, Cause>> {

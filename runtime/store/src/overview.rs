@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use http::HeaderMap;
 
 use crate::Store;
+use crate::checkpoint::CheckpointLine;
 use crate::error::Error;
 use crate::record::{Attempt, DeliveryRecord, Owner, Registration};
 use crate::terms::{Extras, Terms};
@@ -117,6 +118,8 @@ pub struct RequestDetail {
     pub detail: Option<String>,
     pub registration: Option<Registration>,
     pub extras: Option<Arc<Extras>>,
+    /// What the runs have saved last for the next run. `None`: nothing, or the request has ended.
+    pub checkpoint: Option<CheckpointLine>,
 }
 
 /// What a new request needs to repeat an earlier one.

@@ -207,6 +207,7 @@ suite! {
         a_watch_sees_every_change_of_status;
     checkpoint:
         the_last_checkpoint_is_handed_to_the_next_run,
+        the_size_and_the_time_of_a_checkpoint_are_shown,
         only_the_current_run_saves_a_checkpoint,
         checkpoints_of_many_runs_are_stored_together,
         a_checkpoint_is_repeated_after_a_failed_write;

@@ -360,6 +360,7 @@ async fn app(settings: Settings) -> App<Settings> {
         .route("/unserializable", unserializable)
         .route("/tell", tell)
         .route("/paced", pacing::paced)
+        .route("/odd", pacing::odd)
         .route("/reasoned", reasoned)
         .route("/spawn", spawn)
         .route("/named", named)

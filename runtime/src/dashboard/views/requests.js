@@ -1,7 +1,7 @@
 // Requests: the list, and one request with its timeline and its deliveries.
 import { button, call, element, fill, toast } from "../shared/dom.js";
 import { list } from "../list.js";
-import { duration } from "../shared/format.js";
+import { bytes, duration } from "../shared/format.js";
 import { content, isNew, pairs, status, table, text, time } from "../table.js";
 
 const STATUSES = ["in_queue", "in_progress", "completed", "failed", "cancelled"];
@@ -87,7 +87,9 @@ export async function one(into, id, ended) {
       ["reason", request.reason], ["failed runs", request.failures], ["crashes", request.crashes],
       ["token", request.token], ["priority", request.priority || ""], ["deadline", time(request.deadline)],
       ["time limit", request.timeout_ms && duration(request.timeout_ms)], ["reports to", request.webhooks.join(", ")],
-      ["caller's webhook", request.caller_webhook], ["repeats", request.retry_of && link(request.retry_of)], ["due", time(request.due)]]),
+      ["caller's webhook", request.caller_webhook], ["repeats", request.retry_of && link(request.retry_of)], ["due", time(request.due)],
+      ["checkpoint", request.checkpoint && element("span", {}, bytes(request.checkpoint.bytes), ", saved ",
+        request.checkpoint.saved ? time(request.checkpoint.saved) : "by an earlier version")]]),
     progress(request.progress),
     request.metadata === undefined ? null : element("section", { class: "panel stack" }, element("h3", {}, "Metadata"),
       element("pre", { class: "code", tabindex: "0" }, text(JSON.stringify(request.metadata, null, 2), 10000))),

@@ -11,6 +11,7 @@ use super::reports::{Report, record};
 use super::requests::Request;
 use super::{Memory, Tables};
 use crate::backend::Cause;
+use crate::checkpoint::CheckpointLine;
 use crate::nodes::News;
 use crate::overview::{
     DeliveryDetail, DeliveryFilter, DeliveryLine, DeliveryStatus, Excerpt, FirstDue, Lists, MOST_COUNTED, Original,
@@ -70,6 +71,10 @@ impl Lists for Memory {
                 detail: outcome.and_then(|outcome| outcome.detail.clone()),
                 registration: row.registration.as_deref().cloned(),
                 extras: row.new.extras.clone(),
+                checkpoint: row
+                    .checkpoint
+                    .as_ref()
+                    .map(|kept| CheckpointLine { bytes: kept.value.len() as u64, saved: Some(kept.saved) }),
             }
         });
         ready(Ok(detail)).boxed()

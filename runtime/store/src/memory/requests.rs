@@ -12,6 +12,12 @@ use crate::timeline::EarlierRun;
 use postback_wire::id::RequestId;
 use postback_wire::time::Timestamp;
 
+/// A checkpoint, and the time when it was saved.
+pub(super) struct KeptCheckpoint {
+    pub(super) value: Bytes,
+    pub(super) saved: Timestamp,
+}
+
 pub(super) struct Request {
     pub(super) seq: u64,
     pub(super) new: NewRequest,
@@ -29,7 +35,7 @@ pub(super) struct Request {
     /// What the request has told last about its progress.
     pub(super) progress: Option<Box<KeptProgress>>,
     /// What the runs of the request have saved last.
-    pub(super) checkpoint: Option<Bytes>,
+    pub(super) checkpoint: Option<KeptCheckpoint>,
     /// The runs that did not end the request, the oldest first.
     pub(super) runs: Vec<EarlierRun>,
     pub(super) state: RequestState,

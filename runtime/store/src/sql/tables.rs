@@ -112,7 +112,7 @@ pub(crate) const TABLES: &[Table] = &[
             int("at"),
         ],
     ),
-    table("checkpoint", &[int("request")], &[bytes("value")]),
+    table("checkpoint", &[int("request")], &[bytes("value"), int("saved")]),
     Table {
         counted: true,
         ..table(

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::faults::Fault;
 use super::world::{World, attach, current, id, running, stale, submit};
-use crate::checkpoint::Saved;
+use crate::checkpoint::{CheckpointLine, Saved};
 use crate::record::RequestClaim;
 use crate::{Location, Options, Store};
 
@@ -47,6 +47,26 @@ pub(super) async fn the_last_checkpoint_is_handed_to_the_next_run(world: World) 
     assert_eq!(store.purge(world.now(), 10).await.unwrap(), 2);
     running(&world, &store, "kept").await;
     assert_eq!(read(&store, "kept").await, None);
+}
+
+pub(super) async fn the_size_and_the_time_of_a_checkpoint_are_shown(world: World) {
+    let store = world.open().await;
+    let shown = async || store.request_detail(&id("r")).await.unwrap().unwrap().checkpoint;
+    let first = running(&world, &store, "r").await.claim;
+    assert_eq!(shown().await, None);
+    let line = |bytes| Some(CheckpointLine { bytes, saved: Some(world.now()) });
+    assert_eq!(save(&store, &first, "\u{e9}").await, Saved::Yes);
+    assert_eq!(shown().await, line(2));
+    world.advance(Duration::from_secs(5));
+    assert_eq!(save(&store, &first, &"x".repeat(100_000)).await, Saved::Yes);
+    assert_eq!(shown().await, line(100_000));
+    // It is also shown while the request waits for its next run.
+    current(store.retry_request(first, world.now(), None).await);
+    assert_eq!(shown().await, line(100_000));
+    let second = store.claim_requests(1).await.unwrap().rows.remove(0).claim;
+    current(store.settle_request(second, world.done(), vec![]).await);
+    store.drop_checkpoint(id("r")).await.unwrap();
+    assert_eq!(shown().await, None);
 }
 
 pub(super) async fn only_the_current_run_saves_a_checkpoint(world: World) {

@@ -1,4 +1,4 @@
-//! A handler that tells its progress at a pace, for the load program.
+//! Handlers that tell their progress: at a pace, for the load program, and wrongly.
 
 use std::time::Duration;
 
@@ -31,4 +31,11 @@ pub async fn paced(pace: Payload<Pace>, progress: Progress) -> Result<u32, Strin
         }
     }
     Ok(told)
+}
+
+/// Tells what is no number, and a detail that is too large.
+pub async fn odd(progress: Progress) -> Result<(), String> {
+    progress.report(0.5, "half");
+    progress.report_with(f64::NAN, "no number", &"x".repeat(5_000));
+    Ok(())
 }

@@ -28,11 +28,12 @@ impl Apply for SaveCheckpoint {
         let sql = sql!(
             "WITH i AS (SELECT r.seq, r.id, i.value FROM unnest($1::text[], $2::bigint[], $3::bytea[]) \
                  AS i (id, epoch, value) JOIN request AS r ON r.id = i.id AND r.epoch = i.epoch AND r.state + 0 = {running}), \
-             w AS (INSERT INTO checkpoint (request, value) SELECT seq, value FROM i \
-                 ON CONFLICT (request) DO UPDATE SET value = excluded.value RETURNING request) \
+             w AS (INSERT INTO checkpoint (request, value, saved) SELECT seq, value, $4 FROM i \
+                 ON CONFLICT (request) DO UPDATE SET value = excluded.value, saved = excluded.saved RETURNING request) \
              SELECT i.id FROM w JOIN i ON i.seq = w.request"
         );
-        for row in query(sql).bind(ids).bind(epochs).bind(values).fetch_all(&mut *batch.conn).await? {
+        let save = query(sql).bind(ids).bind(epochs).bind(values).bind(batch.now.wall.micros());
+        for row in save.fetch_all(&mut *batch.conn).await? {
             if let Some(at) = by_id.get(row.try_get::<&str, _>(0)?) {
                 batch.answer::<Self>(*at, Saved::Yes);
             }

@@ -4,6 +4,7 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgPool, PgRow};
 
 use super::{Range, end, limit, most_scanned, number, page};
+use crate::checkpoint::CheckpointLine;
 use crate::overview::{
     EXCERPT, Excerpt, Original, Page, RequestDetail, RequestFilter, RequestLine, RequestStatus, took,
 };
@@ -109,9 +110,10 @@ pub(super) async fn detail(pool: &PgPool, id: &RequestId) -> Result<Option<Reque
     let sql = "SELECT r.seq, r.id, r.route, r.state, r.created, r.finished, r.failures, r.crashes, r.cancel, r.due, o.reason, \
                r.owner, b.headers, octet_length(b.body), substr(b.body, 1, $2), g.text, octet_length(o.result), \
                substr(o.result, 1, $2), \
-               octet_length(o.error), substr(o.error, 1, $2), o.detail, r.priority, r.timeout, r.deadline, r.extras \
+               octet_length(o.error), substr(o.error, 1, $2), o.detail, r.priority, r.timeout, r.deadline, r.extras, \
+               octet_length(k.value), k.saved \
                FROM request AS r LEFT JOIN outcome AS o ON o.seq = r.seq LEFT JOIN request_body AS b ON b.seq = r.seq \
-               LEFT JOIN registration AS g ON g.seq = r.seq WHERE r.id = $1";
+               LEFT JOIN registration AS g ON g.seq = r.seq LEFT JOIN checkpoint AS k ON k.request = r.seq WHERE r.id = $1";
     let row = query(sql).bind(id.as_str()).bind(excerpt_bytes()).fetch_optional(pool).await?;
     let Some(row) = row else { return Ok(None) };
     let headers = row.try_get::<Option<&[u8]>, _>(12)?.map(headers_from_bytes).unwrap_or_default();
@@ -125,7 +127,15 @@ pub(super) async fn detail(pool: &PgPool, id: &RequestId) -> Result<Option<Reque
         result: excerpt(&row, 16)?,
         error: excerpt(&row, 18)?,
         detail: row.try_get(20)?,
+        checkpoint: checkpoint(&row, 25)?,
     }))
+}
+
+/// Reads the size of a checkpoint and the time when it was saved from these two columns.
+fn checkpoint(row: &PgRow, column: usize) -> Result<Option<CheckpointLine>, sqlx::Error> {
+    let Some(bytes) = row.try_get::<Option<i32>, _>(column)? else { return Ok(None) };
+    let saved = row.try_get::<Option<i64>, _>(column + 1)?.map(Timestamp::from_micros);
+    Ok(Some(CheckpointLine { bytes: u64::try_from(bytes).unwrap_or(0), saved }))
 }
 
 pub(super) async fn original(pool: &PgPool, id: &RequestId) -> Result<Option<Original>, sqlx::Error> {

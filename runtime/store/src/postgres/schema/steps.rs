@@ -2,7 +2,7 @@
 
 /// The statements that change the schema from each version to the next version. An entry must never be edited, because
 /// existing databases were made with it.
-pub(super) const STEPS: [&str; 6] = [VERSION_1, KEY_DIGESTS, CHECKPOINTS, NODES, SCHEDULES, SERIES];
+pub(super) const STEPS: [&str; 7] = [VERSION_1, KEY_DIGESTS, CHECKPOINTS, NODES, SCHEDULES, SERIES, CHECKPOINT_TIMES];
 
 /// Keys are compared byte by byte (`COLLATE "C"`), so that their order does not depend on the database, and so that an
 /// update of the operating system does not damage an index.
@@ -158,3 +158,8 @@ CREATE TABLE series (
 ) WITH (fillfactor = 50);
 CREATE INDEX series_at ON series (step, at);
 "#;
+
+/// The statement that adds when checkpoints were saved. Those that an earlier version has saved have no time.
+const CHECKPOINT_TIMES: &str = "
+ALTER TABLE checkpoint ADD COLUMN saved bigint;
+";

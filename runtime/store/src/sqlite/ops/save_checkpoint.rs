@@ -16,13 +16,14 @@ impl Apply for SaveCheckpoint {
             return Ok(());
         }
         let sql = sql!(
-            "INSERT INTO checkpoint (request, value) \
-             SELECT seq, ?3 FROM request WHERE id = ?1 AND epoch = ?2 AND state = {running} \
-             ON CONFLICT (request) DO UPDATE SET value = excluded.value"
+            "INSERT INTO checkpoint (request, value, saved) \
+             SELECT seq, ?3, ?4 FROM request WHERE id = ?1 AND epoch = ?2 AND state = {running} \
+             ON CONFLICT (request) DO UPDATE SET value = excluded.value, saved = excluded.saved"
         );
         let mut write = statement(batch.conn, sql)?;
         for (at, Self { claim, value }) in all {
-            let written = write.execute(params![claim.id.as_str(), claim.epoch, &value[..]])?;
+            let written =
+                write.execute(params![claim.id.as_str(), claim.epoch, &value[..], batch.now.wall.micros()])?;
             batch.answer::<Self>(at, if written == 0 { Saved::Stale } else { Saved::Yes });
         }
         Ok(())

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{Range, end, limit, most_scanned, number, page};
+use crate::checkpoint::CheckpointLine;
 use crate::overview::{
     EXCERPT, Excerpt, Original, Page, RequestDetail, RequestFilter, RequestLine, RequestStatus, took,
 };
@@ -107,9 +108,10 @@ pub(super) fn by_id(
 pub(super) fn detail(conn: &Connection, id: &RequestId) -> Result<Option<RequestDetail>, rusqlite::Error> {
     let sql = "SELECT r.seq, r.id, r.route, r.state, r.created, r.finished, r.failures, r.crashes, r.cancel, r.due, o.reason, \
                r.owner, b.headers, length(b.body), substr(b.body, 1, ?2), coalesce(g.text, b.registration), length(o.result), substr(o.result, 1, ?2), \
-               length(o.error), substr(o.error, 1, ?2), o.detail, r.priority, r.timeout, r.deadline, r.extras \
+               length(o.error), substr(o.error, 1, ?2), o.detail, r.priority, r.timeout, r.deadline, r.extras, \
+               length(k.value), k.saved \
                FROM request AS r LEFT JOIN outcome AS o ON o.seq = r.seq LEFT JOIN request_body AS b ON b.seq = r.seq \
-               LEFT JOIN registration AS g ON g.seq = r.seq WHERE r.id = ?1";
+               LEFT JOIN registration AS g ON g.seq = r.seq LEFT JOIN checkpoint AS k ON k.request = r.seq WHERE r.id = ?1";
     let row = query(sql).bind(id.as_str()).bind(excerpt_bytes()).fetch_optional(conn)?;
     let Some(row) = row else { return Ok(None) };
     let headers = row.try_get::<Option<&[u8]>>(12)?.map(headers_from_bytes).unwrap_or_default();
@@ -123,7 +125,15 @@ pub(super) fn detail(conn: &Connection, id: &RequestId) -> Result<Option<Request
         result: excerpt(&row, 16)?,
         error: excerpt(&row, 18)?,
         detail: row.try_get(20)?,
+        checkpoint: checkpoint(&row, 25)?,
     }))
+}
+
+/// Reads the size of a checkpoint and the time when it was saved from these two columns.
+fn checkpoint(row: &Row, column: usize) -> Result<Option<CheckpointLine>, rusqlite::Error> {
+    let Some(bytes) = row.try_get::<Option<i64>>(column)? else { return Ok(None) };
+    let saved = row.try_get::<Option<i64>>(column + 1)?.map(Timestamp::from_micros);
+    Ok(Some(CheckpointLine { bytes: u64::try_from(bytes).unwrap_or(0), saved }))
 }
 
 pub(super) fn original(conn: &Connection, id: &RequestId) -> Result<Option<Original>, rusqlite::Error> {

@@ -2,7 +2,7 @@
 
 /// The statements that change the schema from each version to the next version. An entry must never be edited, because
 /// existing database files were made with it.
-pub(super) const STEPS: [&str; 18] = [
+pub(super) const STEPS: [&str; 19] = [
     VERSION_1,
     VERSION_2,
     VERSION_3,
@@ -21,6 +21,7 @@ pub(super) const STEPS: [&str; 18] = [
     CHECKPOINTS,
     SCHEDULES,
     SERIES,
+    CHECKPOINT_TIMES,
 ];
 
 pub(super) const VERSION_1: &str = "
@@ -281,4 +282,9 @@ CREATE TABLE series (
     PRIMARY KEY (kind, name, step, at)
 ) WITHOUT ROWID;
 CREATE INDEX series_at ON series (step, at);
+";
+
+/// The statement that adds when checkpoints were saved. Those that an earlier version has saved have no time.
+const CHECKPOINT_TIMES: &str = "
+ALTER TABLE checkpoint ADD COLUMN saved INTEGER;
 ";
