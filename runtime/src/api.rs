@@ -4,6 +4,7 @@
 //! only.
 
 mod answer_memory;
+mod answer_source;
 mod body_memory;
 mod brought;
 mod call;

@@ -19,6 +19,7 @@ mod metadata;
 mod payload;
 mod place;
 mod progress;
+mod reply;
 mod routes;
 mod schedule;
 mod schema;
@@ -57,6 +58,8 @@ pub use self::payload::Payload;
 pub(crate) use self::place::Place;
 pub use self::progress::Progress;
 pub(crate) use self::progress::Telling;
+pub use self::reply::Reply;
+pub(crate) use self::reply::{Ready, Replied};
 
 pub(crate) use self::limits::{Limits, allowed};
 pub(crate) use self::routes::{Route, RouteError, Routes};
@@ -170,6 +173,10 @@ pub(crate) enum Ended {
     /// The handler returned `Ok`. The value is the result as JSON, or `Err` with the reason why the result could not be
     /// serialised. The value is `None` if an annotated function call has already serialised the result.
     Completed(Option<Result<Option<Json>, String>>),
+    /// The handler returned a [`Reply`]. Its stream, if it has one, must still be read.
+    Replying(Box<Replied>),
+    /// The handler returned a [`Reply`], whose bytes can be read.
+    Replied(Box<Ready>),
     /// The handler returned `Err`, or a parameter of it could not be made. `text` is the text of the error.
     Failed { text: String, after: AfterError },
     /// The handler's function panicked, or the future that it returned, or the `Drop` of a value in one of these. The
@@ -185,14 +192,14 @@ type Pinned<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// An async function that can be the handler of a route, which [`App::route`](crate::App::route) adds.
 ///
 /// This trait is implemented for `async fn(A1, …, A8) -> Result<T, E>` where each `A` implements [`Extract`], `T:
-/// Serialize` and `E: Display + 'static`. The function's future must be `Send`. The error is formatted with `{:#}`, which makes
+/// Serialize + 'static` and `E: Display + 'static`. The function's future must be `Send`. The error is formatted with `{:#}`, which makes
 /// some error types show their causes. The text of the error is logged and stored. Reports and API responses show this
 /// text only if the attribute has the argument `error`.
 #[diagnostic::on_unimplemented(
     message = "this function cannot be a handler of an app with settings of type `{S}`",
     label = "not a handler",
     note = "a handler is an `async fn` with up to 8 parameters of the types `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation`, `Deadline`, `Checkpoint<T>`, `Metadata`, `Trace`",
-    note = "it returns `Result<T, E>` with `T: Serialize` and `E: Display + 'static`, and its future is `Send`",
+    note = "it returns `Result<T, E>` with `T: Serialize + 'static` and `E: Display + 'static`, and its future is `Send`",
     note = "write `#[postback::debug_handler]` above the function to see which part does not fit"
 )]
 pub trait Handler<A, S>: Send + Sync + 'static {
@@ -261,7 +268,7 @@ macro_rules! handlers {
         where
             F: Fn($($Arg,)*) -> Fut + Send + Sync + 'static,
             Fut: Future<Output = Result<T, E>> + Send + 'static,
-            T: Serialize,
+            T: Serialize + 'static,
             E: Display + 'static,
             S: Send + Sync + 'static,
             $($Arg: Extract<S>,)*
@@ -306,11 +313,17 @@ handlers!(A1 a1 A2 a2 A3 a3 A4 a4 A5 a5 A6 a6 A7 a7 A8 a8);
 
 /// Converts the `Result` that a handler has returned into an `Ended`. Drops the `Result`, and catches a panic of this
 /// drop.
-fn ended<T: Serialize, E: Display + 'static>(returned: Result<T, E>, run: &Run) -> Ended {
+fn ended<T: Serialize + 'static, E: Display + 'static>(returned: Result<T, E>, run: &Run) -> Ended {
     caught(|| rendered(returned, run)).unwrap_or_else(Ended::Panicked)
 }
 
-fn rendered<T: Serialize, E: Display + 'static>(returned: Result<T, E>, run: &Run) -> Ended {
+fn rendered<T: Serialize + 'static, E: Display + 'static>(returned: Result<T, E>, run: &Run) -> Ended {
+    let mut returned = returned.map(Some);
+    if let Ok(result) = &mut returned
+        && let Some(replied) = reply::taken(result)
+    {
+        return Ended::Replying(Box::new(replied));
+    }
     match returned {
         Ok(_) if !(run.wanted)() => Ended::Completed(None),
         Ok(result) => Ended::Completed(Some(match caught(|| Json::of(&result)) {

@@ -201,6 +201,8 @@ mod handler;
 mod outcome;
 
 mod poster;
+#[cfg(feature = "server")]
+mod results;
 
 mod delivery;
 
@@ -283,7 +285,7 @@ pub mod extract {
 #[cfg(feature = "server")]
 pub use handler::{
     Attempt, Batch, BatchHandler, BatchItem, CancelReason, Cancellation, Checkpoint, CheckpointError, Config, Deadline,
-    Extract, Form, Handler, HandlerError, Headers, IntoHandlerError, Metadata, Payload, Progress, State, Trace,
+    Extract, Form, Handler, HandlerError, Headers, IntoHandlerError, Metadata, Payload, Progress, Reply, State, Trace,
 };
 pub use outcome::{Fallible, ReportOutcome, report_outcome};
 #[cfg(feature = "cron")]
@@ -302,8 +304,8 @@ pub use postback_store::Durability;
 #[doc(inline)]
 pub use postback_wire::{
     Chosen, EndReason, Ends, Format, IntoWebhook, PublicKey, ReceivedReport, Report, ReportError, RequestId,
-    RequestIdError, Secret, SecretError, SignError, Status, UnknownFormat, Verified, Verifies, VerifyError,
-    VerifyingKey, Webhook, WebhookError, Webhooks, sign, verify,
+    RequestIdError, Secret, SecretError, SignError, Status, StoredResult, UnknownFormat, Verified, Verifies,
+    VerifyError, VerifyingKey, Webhook, WebhookError, Webhooks, sign, verify,
 };
 #[cfg(feature = "server")]
 #[doc(inline)]

@@ -12,6 +12,7 @@ mod forwards;
 mod keys;
 mod mismatch;
 mod read;
+mod results_keys;
 mod routes;
 mod section;
 mod set_by;
@@ -45,7 +46,7 @@ use crate::policy::destination::{Destination, Destinations};
 use crate::policy::guard::Nat64;
 use crate::policy::schedule::Schedule;
 use crate::telemetry::{Log, Traces};
-use crate::{access, api, worker};
+use crate::{access, api, results, worker};
 use postback_store as store;
 use postback_wire::report::Format;
 use postback_wire::secret::Secret;
@@ -62,6 +63,8 @@ pub(crate) struct Settings {
     pub(crate) store: store::Options,
     /// How long finished requests and their deliveries stay in the store.
     pub(crate) retention: Duration,
+    /// Where large results are kept.
+    pub(crate) results: results::Options,
     pub(crate) worker: worker::Options,
     /// The limits of single routes: the tables `[route."/path"]`.
     pub(crate) routes: Vec<RouteLimits>,
@@ -106,11 +109,13 @@ impl Settings {
         Destinations::new(all, &self.delivery.secrets)
     }
 
-    /// Sets the limits of the app's routes, and the forms of their reports, to those of the settings. Returns an error if
+    /// Sets the limits of the app's routes, the forms of their reports, and the place of their results, to those of the
+    /// settings. Returns an error if
     /// the settings name a route that the app does not have.
     pub(crate) fn limit(&self, routes: &Routes) -> Result<(), Errors> {
         routes::apply(&self.routes, routes)?;
         routes.formats().replace(self.delivery.format, self.destinations());
+        routes.keep_results(&self.results, self.retention);
         Ok(())
     }
 

@@ -7,6 +7,7 @@ mod after_run;
 mod checkpoint;
 mod expiry;
 mod handler_task;
+mod keep;
 mod progress;
 mod registration;
 mod run;

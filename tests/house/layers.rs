@@ -70,7 +70,7 @@ const RUNTIME: House = House {
         &["background", "panics", "spans"],
         &["policy"],
         &["delivery"],
-        &["poster"],
+        &["poster", "results"],
         &["outcome", "handler"],
         &["worker", "cron", "forward", "telemetry", "problem", "access", "cancel"],
         &["openapi", "pages"],

@@ -34,6 +34,7 @@ mod paths;
 mod progress;
 mod reasons;
 mod replay;
+mod replies;
 mod reports;
 mod results;
 mod routes;

@@ -22,9 +22,14 @@ pub struct Server {
 impl Server {
     /// Starts a server with this postback.toml, on a free port.
     pub fn start(settings: &str) -> Self {
+        Self::start_with(settings, &[])
+    }
+
+    /// Starts a server with this postback.toml and these environment variables, on a free port.
+    pub fn start_with(settings: &str, variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("postback.toml"), settings).unwrap();
-        let mut process = Self::launch(folder.path());
+        let mut process = Self::launch_with(folder.path(), variables);
         let url = process.ready();
         Self { process, url, client: client(), folder }
     }
@@ -36,12 +41,21 @@ impl Server {
 
     /// Starts the program in this folder. Does not wait until it is ready.
     pub fn launch(folder: &Path) -> Process {
-        Process::start(env!("CARGO_BIN_EXE_workload"), folder, &["serve", "--listen", "127.0.0.1:0"], &[])
+        Self::launch_with(folder, &[])
+    }
+
+    fn launch_with(folder: &Path, variables: &[(&str, &str)]) -> Process {
+        Process::start(env!("CARGO_BIN_EXE_workload"), folder, &["serve", "--listen", "127.0.0.1:0"], variables)
     }
 
     /// Starts the server again in the same folder. The process before must have ended.
     pub fn restart(&mut self) {
-        self.process = Self::launch(self.folder.path());
+        self.restart_with(&[]);
+    }
+
+    /// Starts the server again in the same folder, with these environment variables.
+    pub fn restart_with(&mut self, variables: &[(&str, &str)]) {
+        self.process = Self::launch_with(self.folder.path(), variables);
         self.url = self.process.ready();
     }
 

@@ -1,5 +1,7 @@
 //! `GET ROUTE/{id}/result`: the result of a request alone, with its own content type.
 
+mod elsewhere;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -62,6 +64,9 @@ async fn answer(
         *response.status_mut() = StatusCode::NO_CONTENT;
         return Ok(response);
     };
+    if end.is_elsewhere {
+        return elsewhere::send(api, asked, id, end, result).await;
+    }
     send(api, asked, id, end, result).await
 }
 
@@ -75,8 +80,21 @@ fn result_of<'a>(id: &RequestId, summary: &'a Summary) -> Result<Option<(&'a End
 }
 
 async fn send(api: &Api, asked: Asked, id: RequestId, end: &EndSummary, result: &Kept) -> Result<Response, Problem> {
-    let tag = Tag::of(&id, end.finished);
     let length = result.len;
+    let text = |range| AnswerText::of_result(id.clone(), result, range);
+    respond(api, asked, &id, end, length, text).await
+}
+
+/// Answers with the part of a result that is asked for. `text` makes the text of a range of it.
+async fn respond(
+    api: &Api,
+    asked: Asked,
+    id: &RequestId,
+    end: &EndSummary,
+    length: usize,
+    text: impl FnOnce(Range<usize>) -> AnswerText,
+) -> Result<Response, Problem> {
+    let tag = Tag::of(id, end.finished);
     let Asked { mut reader, conditions } = asked;
     let (status, range) = match conditions.judge(&tag, length) {
         Answer::Whole => (StatusCode::OK, 0..length),
@@ -98,8 +116,7 @@ async fn send(api: &Api, asked: Asked, id: RequestId, end: &EndSummary, result: 
             ));
         }
     };
-    let text = AnswerText::of_result(id.clone(), result, range.clone());
-    let coded = text.into_body(&api.answers, reader, &api.store).await;
+    let coded = text(range.clone()).into_body(&api.answers, reader, &api.store).await;
     let coded = coded.map_err(|error| unsent(api, id.as_str(), error))?;
     let coding = coded.coding;
     let mut response = coded_json(status, coded);

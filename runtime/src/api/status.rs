@@ -96,6 +96,10 @@ pub(super) async fn answer_with(
 pub(super) fn unsent(api: &Api, id: &str, error: AnswerError) -> Problem {
     match error {
         AnswerError::Store(error) => unanswered(api, &error),
+        AnswerError::Elsewhere(why) => {
+            tracing::warn!(request_id = %id, "the result of {id} cannot be read: {why}");
+            Problem::new(Code::StoreUnavailable, "the place of the results does not answer; try again")
+        }
         AnswerError::Purged => Problem::unknown_id(id),
         AnswerError::NoMemory | AnswerError::TooSlow => {
             Problem::new(Code::Overloaded, "too many answers wait for clients that do not read; try again")

@@ -17,10 +17,12 @@ use http::{HeaderMap, Method};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use super::answer_memory::{AnswerMemory, AnswerSlot, PIECE};
+use super::answer_source::AnswerSource;
 use super::coding::{Coding, Encoder};
 use super::open_connections::Connection;
 use super::response::status_of;
-use postback_store::{Error, Kept, Member, Stage, Store, Summary};
+use crate::results::Results;
+use postback_store::{Error, Kept, Member, RequestClaim, Stage, Store, Summary};
 use postback_wire::id::RequestId;
 use postback_wire::report;
 
@@ -38,11 +40,10 @@ pub(super) struct AnswerText {
 
 enum Part {
     InMemory(Bytes),
-    /// A part of the JSON text that is in the store: the result or the error of the request. The bytes from `at` to
-    /// `len` must still be sent.
+    /// A part of the text that is not in memory: the result or the error of the request. The bytes from `at` to `len`
+    /// must still be sent.
     Stored {
-        id: RequestId,
-        member: Member,
+        source: AnswerSource,
         at: usize,
         len: usize,
         /// All bytes of the part. `None` unless the part is so short that the store has already returned all of its
@@ -60,6 +61,8 @@ pub(super) enum AnswerError {
     Purged,
     #[error("the client was too slow")]
     TooSlow,
+    #[error("the place of the results does not answer: {0}")]
+    Elsewhere(String),
     #[error("the store does not answer")]
     Store(#[source] Error),
     #[error("the answer cannot be compressed")]
@@ -143,7 +146,15 @@ impl AnswerText {
     /// Makes a text that is a part of the result of a request: the bytes of `range`, which must be within the result.
     pub(super) fn of_result(id: RequestId, result: &Kept, range: Range<usize>) -> Self {
         let whole = result.whole.as_ref().map(|whole| whole.slice(range.clone()));
-        let part = Part::Stored { id, member: Member::Result, at: range.start, len: range.end, whole };
+        let source = AnswerSource::Store(id, Member::Result);
+        let part = Part::Stored { source, at: range.start, len: range.end, whole };
+        Self { parts: VecDeque::from([part]), is_one_line: false }
+    }
+
+    /// Makes a text that is a part of a result outside the store.
+    pub(super) fn of_elsewhere(results: Arc<Results>, claim: RequestClaim, range: Range<usize>) -> Self {
+        let source = AnswerSource::Elsewhere(results, claim);
+        let part = Part::Stored { source, at: range.start, len: range.end, whole: None };
         Self { parts: VecDeque::from([part]), is_one_line: false }
     }
 
@@ -154,7 +165,8 @@ impl AnswerText {
 
     fn push_stored(&mut self, own: &mut Vec<u8>, id: &RequestId, member: Member, kept: &Kept) {
         self.parts.push_back(Part::InMemory(std::mem::take(own).into()));
-        self.parts.push_back(Part::Stored { id: id.clone(), member, at: 0, len: kept.len, whole: kept.whole.clone() });
+        let source = AnswerSource::Store(id.clone(), member);
+        self.parts.push_back(Part::Stored { source, at: 0, len: kept.len, whole: kept.whole.clone() });
     }
 
     fn len(&self) -> usize {
@@ -274,18 +286,17 @@ impl StreamedBody {
     /// Returns a future that reads the next bytes of `part` from the store. Returns `None` if the part is in memory, or
     /// if all bytes of the part were sent.
     fn read_from(&self, part: &Part) -> Option<BoxFuture<'static, Result<(), AnswerError>>> {
-        let Part::Stored { id, member, at, len, .. } = part else { return None };
-        let (slot, store, id) = (Arc::clone(&self.slot), self.store.clone(), id.clone());
-        let (member, at, left, is_one_line) = (*member, *at, len - at, self.text.is_one_line);
+        let Part::Stored { source, at, len, .. } = part else { return None };
+        let (slot, store, source) = (Arc::clone(&self.slot), self.store.clone(), source.clone());
+        let (at, left, is_one_line) = (*at, len - at, self.text.is_one_line);
         let read = async move {
             let bytes = slot.reserve_window(left).await.ok_or(AnswerError::NoMemory)?;
-            match store.piece(&id, member, at, bytes).await {
-                Ok(Some(piece)) if piece.len() == bytes => {
+            match source.read(store, at, bytes).await? {
+                Some(piece) if piece.len() == bytes => {
                     slot.fill_window(if is_one_line { on_one_line(piece) } else { piece });
                     Ok(())
                 }
-                Ok(_) => Err(AnswerError::Purged),
-                Err(error) => Err(AnswerError::Store(error)),
+                _ => Err(AnswerError::Purged),
             }
         };
         (left > 0).then(|| read.boxed())

@@ -201,6 +201,7 @@ impl Node {
         #[cfg(feature = "cron")]
         node.spawn_schedules(clock.clone());
         node.spawn_retention();
+        node.spawn_results();
         node.spawn_last_use();
         node.spawn_upkeep(metrics.clone(), clock.now());
         node.counts.spawn(series::keep(node.store.clone(), node.counts.clone()));

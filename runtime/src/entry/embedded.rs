@@ -32,7 +32,7 @@ impl<S: Send + Sync + 'static> App<S> {
     /// use axum::routing::get;
     /// use postback::{App, Payload, async_handler};
     ///
-    /// #[async_handler(webhook = "https://example.com/hooks", error = display)]
+    /// #[async_handler(webhook = "\"https://example.com/hooks\"", error = display)]
     /// async fn greet(name: Payload<String>, request_id: postback::RequestId) -> Result<String, String> {
     ///     Ok(format!("hello {}", *name))
     /// }

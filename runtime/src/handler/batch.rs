@@ -232,7 +232,7 @@ fn all_failed(runs: &[Run], text: &str) -> Vec<Ended> {
 }
 
 /// Gives each run its outcome. The handler has returned one for each payload that could be read.
-fn outcomes<T: Serialize, E: Display + 'static>(
+fn outcomes<T: Serialize + 'static, E: Display + 'static>(
     returned: Vec<Result<T, E>>,
     unread: Vec<Option<String>>,
     runs: &[Run],

@@ -34,7 +34,7 @@ const NAME: &str = "$postback::Form";
 ///     count: u32,
 /// }
 ///
-/// #[async_handler(webhook = "https://example.com/hooks")]
+/// #[async_handler(webhook = "\"https://example.com/hooks\"")]
 /// async fn order(order: Payload<Form<Order>>, request_id: RequestId) -> Result<String, String> {
 ///     Ok(format!("{} × {}", order.count, order.item))
 /// }

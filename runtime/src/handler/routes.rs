@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use super::attribute::{self, Announcement, Asked, Reads};
 use super::limits::Limits;
@@ -11,6 +12,7 @@ use super::{Bound, Described, Needs, PayloadKind, Place, RetryIf, Run, Running, 
 #[cfg(feature = "cron")]
 use crate::policy::cron::CronSchedule;
 use crate::poster::{Formats, Registered};
+use crate::results::{self, Results};
 use postback_store::Registration;
 use postback_wire::webhook::Webhooks;
 
@@ -101,6 +103,7 @@ impl Route {
 pub(crate) struct Routes {
     by_path: Arc<BTreeMap<String, Arc<Route>>>,
     formats: Formats,
+    results: Arc<OnceLock<Arc<Results>>>,
 }
 
 impl Routes {
@@ -162,11 +165,7 @@ impl Routes {
             };
             routes.insert(path, Arc::new(route));
         }
-        if errors.is_empty() {
-            Ok(Self { by_path: Arc::new(routes), formats: Formats::default() })
-        } else {
-            Err(errors)
-        }
+        if errors.is_empty() { Ok(Self { by_path: Arc::new(routes), ..Self::default() }) } else { Err(errors) }
     }
 
     pub(crate) fn get(&self, path: &str) -> Option<&Arc<Route>> {
@@ -180,6 +179,18 @@ impl Routes {
     /// Returns which form the reports have.
     pub(crate) fn formats(&self) -> &Formats {
         &self.formats
+    }
+
+    /// Sets the place of large results, once.
+    pub(crate) fn keep_results(&self, options: &results::Options, retention: Duration) {
+        if let Some(results) = Results::of(options, retention) {
+            self.results.get_or_init(|| Arc::new(results));
+        }
+    }
+
+    /// Returns the place of large results. `None`: there is none.
+    pub(crate) fn results(&self) -> Option<&Arc<Results>> {
+        self.results.get()
     }
 
     pub(crate) fn paths(&self) -> Vec<String> {

@@ -17,7 +17,7 @@ use super::section::Section;
 use super::set_by::SetBy;
 use super::sources::Gathered;
 use super::tree::{Node, Table, Value};
-use super::{Delivery, Endpoint, Settings, forwards, routes, telemetry_keys};
+use super::{Delivery, Endpoint, Settings, forwards, results_keys, routes, telemetry_keys};
 use crate::admin::AdminToken;
 use crate::handler::allowed::{CONCURRENCY, PAUSE, QUEUED, QUEUED_BYTES, RETENTION, RUN_TIMEOUT, RUNS};
 use crate::policy::guard::Nat64;
@@ -74,8 +74,9 @@ pub(super) fn check(
         _ => Table::new(),
     };
     let (server, access, admin_token) = server(section("server", &mut tables, &mut errors), &gathered.env);
-    let (mut store, retention) =
+    let (mut store, retention, max_inline) =
         store(section("store", &mut tables, &mut errors), server.max_payload, &gathered.program);
+    let results = results_keys::options(section("results", &mut tables, &mut errors), &store.place, max_inline);
     let (worker, queued) = worker(section("worker", &mut tables, &mut errors));
     (store.max_queued, store.max_queued_bytes) = queued;
     let routes = routes::routes(tables.remove("route"), &mut errors);
@@ -101,6 +102,7 @@ pub(super) fn check(
         admin_token,
         store,
         retention,
+        results,
         worker,
         routes,
         forwards,
@@ -140,7 +142,7 @@ fn server(mut section: Section<'_>, env: &[(OsString, OsString)]) -> Server {
     (options, access, admin_token)
 }
 
-fn store(mut section: Section<'_>, max_payload: usize, program: &str) -> (store::Options, Duration) {
+fn store(mut section: Section<'_>, max_payload: usize, program: &str) -> (store::Options, Duration, usize) {
     let names = [("full", store::Durability::Full), ("normal", store::Durability::Normal)];
     let (durability, durability_by) =
         section.take_with_place("durability", store::Durability::Full, |node| one_of(node, &names));
@@ -162,10 +164,13 @@ fn store(mut section: Section<'_>, max_payload: usize, program: &str) -> (store:
         }
     }
     let disk_reserve = section.take("disk_reserve", 256 << 20, |node| read::size(node, &DISK_RESERVE).map(bytes));
+    let max_inline = section.take("max_inline", 256 << 10, |node| read::size(node, &results_keys::MAX_INLINE));
     let retention = section.take("retention", times(DAY, 7), |node| read::duration(node, &RETENTION));
     section.finish();
     let queue_bytes = QUEUE_BYTES.max(2 * max_payload);
-    (store::Options { queue: QUEUE, queue_bytes, litestream, disk_reserve, ..store::Options::at(location) }, retention)
+    let options =
+        store::Options { queue: QUEUE, queue_bytes, litestream, disk_reserve, ..store::Options::at(location) };
+    (options, retention, max_inline)
 }
 
 const STORE_URL: &str = "\"sqlite:FILE\", \"postgres://USER:PASSWORD@HOST/DATABASE\" or \"memory:\"";

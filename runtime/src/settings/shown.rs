@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Delivery, Endpoint, Forward, RouteLimits, Settings};
 use crate::access::{Auth, Origins, Public, TokenInfo};
 use crate::telemetry::{Format, Log};
-use crate::worker;
+use crate::{results, worker};
 use postback_store::{self as store, Location};
 use postback_wire::report;
 use postback_wire::webhook::Shown;
@@ -26,6 +26,7 @@ impl Settings {
             admin_token,
             store,
             retention,
+            results,
             worker,
             routes,
             forwards,
@@ -55,6 +56,10 @@ impl Settings {
             ("store.litestream", json!(store.litestream)),
             ("store.retention", json!(duration(*retention))),
             ("store.disk_reserve", json!(store.disk_reserve)),
+            ("store.max_inline", json!(results.max_inline)),
+            ("results.url", json!(results.place.as_ref().map(results::Place::shown))),
+            ("results.max_size", json!(results.max_size)),
+            ("results.server_url", json!(results.server_url.as_ref().map(ToString::to_string))),
             ("worker.concurrency", json!(worker.concurrency)),
             ("worker.threads", json!(worker.threads)),
             ("worker.timeout", json!(duration(worker.timeout))),
@@ -94,7 +99,7 @@ impl Settings {
 }
 
 /// The keys whose values are used only when the server starts.
-const AT_START: [&str; 20] = [
+const AT_START: [&str; 24] = [
     "forward",
     "server.listen",
     "server.max_payload",
@@ -103,6 +108,10 @@ const AT_START: [&str; 20] = [
     "store.durability",
     "store.litestream",
     "store.disk_reserve",
+    "store.max_inline",
+    "results.url",
+    "results.max_size",
+    "results.server_url",
     "worker.threads",
     "delivery.allow_networks",
     "delivery.deny_networks",

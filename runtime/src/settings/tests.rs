@@ -215,7 +215,7 @@ fn an_unknown_key_is_told_with_the_nearest_known_one_and_its_place() {
         "unknown key delivery.endpoint[0].secret (p.toml:8); did you mean delivery.endpoint.secrets?",
         "unknown key log.levle (flag --log); did you mean log.level?",
         "unknown key  (environment variable POSTBACK___X); \
-         known keys: server, store, worker, route, forward, delivery, log, telemetry, shutdown, config",
+         known keys: server, store, results, worker, route, forward, delivery, log, telemetry, shutdown, config",
         "unknown key sever (p.toml:4); did you mean server?",
     ];
     assert_eq!(message, expected);

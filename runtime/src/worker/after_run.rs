@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::Options;
-use crate::handler::{AfterError, Ended};
+use crate::handler::{AfterError, Ended, Ready};
+use crate::results::Content;
 use postback_wire::report::{Outcome, Reason, Status};
 use postback_wire::time::{Spoken, Timestamp};
 
@@ -35,6 +38,11 @@ pub(super) fn outcome(end: RunEnd, captured: Option<Outcome>, now: Timestamp) ->
         // The handler's result was not serialised again, because `captured` already contains the result.
         RunEnd::Finished(Ended::Completed(None)) => captured.unwrap_or_else(|| Outcome::completed(None, now)),
         RunEnd::Finished(Ended::Completed(Some(Ok(result)))) => Outcome::completed(result, now),
+        RunEnd::Finished(Ended::Replied(reply)) => {
+            captured.filter(stands_for_ok).unwrap_or_else(|| Outcome::completed(reply.json, now))
+        }
+        // The handler's task has read the reply.
+        RunEnd::Finished(Ended::Replying(_)) => Outcome::completed(None, now),
         RunEnd::Finished(Ended::Completed(Some(Err(why)))) => {
             Outcome::failed(Reason::Unserializable, Some(format!("the result cannot be serialised: {why}")), now)
         }
@@ -46,6 +54,14 @@ pub(super) fn outcome(end: RunEnd, captured: Option<Outcome>, now: Timestamp) ->
         }
         RunEnd::Cancelled => Outcome::cancelled(now),
     }
+}
+
+/// Takes the reply of the handler, if it has returned one.
+pub(super) fn reply(end: &mut RunEnd) -> Option<Box<Ready>> {
+    let RunEnd::Finished(Ended::Replied(reply)) = end else { return None };
+    let json = reply.json.clone();
+    let left = Ready { content: Content::Bytes(Bytes::new()), content_type: String::new(), json };
+    Some(Box::new(std::mem::replace(&mut **reply, left)))
 }
 
 /// Whether the outcome of an annotated function call is the outcome of the `Ok` that the handler has returned.

@@ -9,11 +9,11 @@ use tokio::time::{Instant, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use super::Context;
 use super::after_run::RunEnd;
 use super::registration::{self, Attempts};
 use super::sink::RunSink;
 use super::slot::{LaneHeld, Slot};
+use super::{Context, keep};
 use crate::handler::{CancelReason, Cancellation, Ended, Route, Run, RunInfo};
 use crate::panics::contain;
 use crate::poster::ambient;
@@ -60,7 +60,7 @@ pub(super) fn spawn(
     let running = ambient::around(Arc::clone(sink) as Arc<dyn ambient::Sink>, route.run(run)).in_current_span();
     let (begins, begun) = oneshot::channel();
     let lane = slot.lane();
-    let (store, claim) = (context.outbox.store().clone(), row.claim.clone());
+    let (store, claim, routes) = (context.outbox.store().clone(), row.claim.clone(), context.routes.clone());
     // Invariant: the output of the task contains no value of the user's types, because the worker drops the output on
     // its own threads, where no user code may run.
     let running = contain(async move {
@@ -70,7 +70,10 @@ pub(super) fn spawn(
         // The store records that the run has begun. It does so before the handler's code runs, because the handler's
         // code may make the process die.
         let _running = store.begin(&claim);
-        running.await
+        match running.await {
+            Ended::Replying(replied) => keep::ready(*replied, routes.results()).await,
+            ended => ended,
+        }
     });
     #[expect(clippy::disallowed_methods, reason = "`watch` holds the task's handle until the task ends or is aborted")]
     let task = context.handlers.spawn(running);

@@ -11,7 +11,7 @@ use super::handler_task::Interrupted;
 use super::registration::{self, Attempts};
 use super::sink::{Captured, RunSink};
 use super::slot::Slot;
-use super::{Context, checkpoint, handler_task, progress, run_span, settle};
+use super::{Context, checkpoint, handler_task, keep, progress, run_span, settle};
 use crate::handler::{AfterError, Attempt, Cancellation, Route, RunInfo, Telling};
 use crate::panics::contain;
 use crate::poster::Registered;
@@ -75,7 +75,7 @@ async fn run_within(context: &Arc<Context>, row: &ClaimedRequest, sink: &Arc<Run
     let cancellation = info.cancellation.clone();
     let task = handler_task::spawn(context, route, row, (sink, info), slot);
     let watched = handler_task::watch(context, row, sink, &cancelled, (task, cancellation));
-    let (end, took) = match progress::stored_during(context, row, telling.as_deref(), watched).await {
+    let (mut end, took) = match progress::stored_during(context, row, telling.as_deref(), watched).await {
         Ok(ended) => ended,
         Err(Interrupted { begun }) => {
             registration::store(context, &row.claim, sink.registration(), Attempts::One).await;
@@ -91,8 +91,11 @@ async fn run_within(context: &Arc<Context>, row: &ClaimedRequest, sink: &Arc<Run
         (RunEnd::Cancelled, None) => registration::ask_handler(context, route, row).await,
         (_, registered) => registered,
     };
-    let after = after_run::after_error(&end);
+    let (after, reply) = (after_run::after_error(&end), after_run::reply(&mut end));
     let outcome = after_run::outcome(end, outcome, context.outbox.clock().now());
+    let Some(outcome) = keep::kept(context, row, outcome, reply).await else {
+        return context.put_back(&route.path, row.claim.clone(), true).await;
+    };
     spans::ended(outcome.status.as_str(), outcome.reason.as_str());
     let again = run_again(context, row, &cancelled, (outcome, after), registered.as_ref(), took);
     let Some(outcome) = again.await else { return };

@@ -50,6 +50,8 @@ pub struct EndSummary {
     pub reason: Option<EndReason>,
     pub finished: Timestamp,
     pub result: Option<Kept>,
+    /// Whether the result is outside the store, and `result` says where.
+    pub is_elsewhere: bool,
     pub error: Option<Kept>,
 }
 

@@ -32,7 +32,7 @@ pub mod verify;
 pub mod webhook;
 
 pub use id::{RequestId, RequestIdError};
-pub use report::{EndReason, Ends, Format, Report, ReportError, Status, UnknownFormat};
+pub use report::{EndReason, Ends, Format, Report, ReportError, Status, StoredResult, UnknownFormat};
 pub use secret::{PublicKey, Secret, SecretError, Verifies, VerifyingKey};
 pub use verify::{ReceivedReport, SignError, Verified, VerifyError, sign, verify};
 #[cfg(feature = "axum")]

@@ -2,6 +2,7 @@
 
 mod format;
 mod reason;
+mod stored;
 
 use std::fmt;
 use std::io::Write as _;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use self::format::About;
 pub use self::reason::EndReason;
 pub use self::reason::Reason;
+pub use self::stored::StoredResult;
 pub use crate::format::{Format, UnknownFormat};
 use crate::time::Timestamp;
 

@@ -6,6 +6,8 @@ mod choosing;
 mod ends;
 #[path = "workload/pacing.rs"]
 mod pacing;
+#[path = "workload/replying.rs"]
+mod replying;
 #[path = "workload/resuming.rs"]
 mod resuming;
 
@@ -339,7 +341,7 @@ async fn app(settings: Settings) -> App<Settings> {
     postback_tests::breaking::install();
     let of_route = settings.webhook_url.clone();
     let ends_of_route = of_route.as_ref().map(|url| format!("{url}/route"));
-    let app = App::new(settings)
+    let app = replying::routes(App::new(settings))
         .state(Flaky::default())
         .route("/echo", echo)
         .route("/wait", wait)
@@ -360,7 +362,6 @@ async fn app(settings: Settings) -> App<Settings> {
         .route("/unserializable", unserializable)
         .route("/tell", tell)
         .route("/paced", pacing::paced)
-        .route("/odd", pacing::odd)
         .route("/reasoned", reasoned)
         .route("/spawn", spawn)
         .route("/named", named)

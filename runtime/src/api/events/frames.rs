@@ -184,7 +184,14 @@ mod tests {
     }
 
     fn ended(status: Status) -> Stage {
-        Stage::Settled(EndSummary { status, reason: None, finished: at(99), result: None, error: None })
+        Stage::Settled(EndSummary {
+            status,
+            reason: None,
+            finished: at(99),
+            result: None,
+            is_elsewhere: false,
+            error: None,
+        })
     }
 
     fn printed(timeline: &Timeline) -> Vec<String> {

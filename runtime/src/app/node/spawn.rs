@@ -7,6 +7,7 @@ use crate::app::{gauges, route_limits};
 #[cfg(feature = "cron")]
 use crate::cron;
 use crate::delivery::Delivery;
+use crate::results;
 use crate::telemetry::metrics::Metrics;
 use crate::worker::Worker;
 use postback_store::{ClaimedRequest, retention};
@@ -40,6 +41,16 @@ impl Node {
         };
         let retention = retention::run(self.store.clone(), times, self.intake.clone());
         self.intake.spawn(self.vital.watching("retention", &self.intake, retention));
+    }
+
+    /// Deletes results outside the store when their requests are gone.
+    pub(super) fn spawn_results(&self) {
+        let Some(results) = self.served.routes.results().cloned() else { return };
+        let (store, stop) = (self.store.clone(), self.intake.clone());
+        self.intake.spawn(async move {
+            results.begin().await;
+            results::sweep(&results, store, stop).await;
+        });
     }
 
     pub(super) fn spawn_last_use(&self) {

@@ -48,6 +48,7 @@ fn shown(ended: &Ended) -> String {
         Ended::Completed(Some(Ok(Some(json)))) => String::from_utf8_lossy(json.bytes()).into_owned(),
         Ended::Completed(other) => format!("{other:?}"),
         Ended::Failed { text, .. } | Ended::Panicked(text) => text.clone(),
+        Ended::Replying(_) | Ended::Replied(_) => format!("{ended:?}"),
     }
 }
 

@@ -69,6 +69,12 @@ fn the_reference_sets_every_key_to_something_else() {
     assert_ne!(set.store.max_queued, default.store.max_queued);
     assert_ne!(set.store.max_queued_bytes, default.store.max_queued_bytes);
     assert_ne!(set.store.disk_reserve, default.store.disk_reserve);
+    let (results, of_default) = (&set.results, &default.results);
+    assert_ne!((results.max_inline, results.max_size), (of_default.max_inline, of_default.max_size));
+    let place = |options: &crate::results::Options| options.place.as_ref().unwrap().shown().to_owned();
+    assert_eq!(place(results), "/var/lib/app/results");
+    assert!(place(of_default).ends_with("/postback.db.results"));
+    assert!(results.server_url.is_some() && of_default.server_url.is_none());
     assert_ne!(set.delivery.secrets, default.delivery.secrets);
     let steps = [0, 60, 5_400].map(Duration::from_secs).to_vec();
     assert_eq!(set.delivery.schedule, Schedule::new(steps).unwrap());
@@ -128,6 +134,10 @@ fn every_key_can_be_set_by_a_variable() {
         ("POSTBACK_STORE__LITESTREAM", "true"),
         ("POSTBACK_STORE__RETENTION", "30d"),
         ("POSTBACK_STORE__DISK_RESERVE", "1GiB"),
+        ("POSTBACK_STORE__MAX_INLINE", "1MiB"),
+        ("POSTBACK_RESULTS__URL", "file:///var/lib/app/results"),
+        ("POSTBACK_RESULTS__MAX_SIZE", "2GiB"),
+        ("POSTBACK_RESULTS__SERVER_URL", "https://jobs.example.com"),
         ("POSTBACK_WORKER__CONCURRENCY", "8"),
         ("POSTBACK_WORKER__THREADS", "4"),
         ("POSTBACK_WORKER__TIMEOUT", "10m"),

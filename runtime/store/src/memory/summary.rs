@@ -8,7 +8,7 @@ use crate::record::RequestState;
 use crate::summary::{EndSummary, Kept, Member, Stage, Summary};
 use crate::timeline::{RUNS, Timeline};
 use postback_wire::id::RequestId;
-use postback_wire::report::Json;
+use postback_wire::report::{Json, Reason};
 
 impl Tables {
     pub(super) fn summary(&self, id: &RequestId) -> Option<Summary> {
@@ -22,6 +22,7 @@ impl Tables {
                 reason: outcome.told_reason(),
                 finished: outcome.finished,
                 result: kept(&outcome.result),
+                is_elsewhere: outcome.reason == Reason::Elsewhere,
                 error: kept(&outcome.error),
             }),
         };

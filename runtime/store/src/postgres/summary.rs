@@ -10,7 +10,7 @@ use super::statement::query;
 use crate::sql::states::RequestState;
 use crate::summary::{AT_ONCE, EndSummary, Kept, Member, Stage, Summary};
 use postback_wire::id::RequestId;
-use postback_wire::report::EndReason;
+use postback_wire::report::{EndReason, Reason};
 use postback_wire::time::Timestamp;
 
 pub(super) async fn summary(pool: &PgPool, id: &RequestId) -> Result<Option<Summary>, sqlx::Error> {
@@ -36,6 +36,7 @@ pub(super) fn read(row: &PgRow) -> Result<Summary, sqlx::Error> {
                 reason: EndReason::of(status, reason).filter(|_| is_told),
                 finished: Timestamp::from_micros(row.try_get(2)?),
                 result: kept(row, 3)?,
+                is_elsewhere: reason == Reason::Elsewhere,
                 error: kept(row, 5)?,
             })
         }

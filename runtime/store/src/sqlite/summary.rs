@@ -9,7 +9,7 @@ use super::statement::{Row, query, statement};
 use super::states::RequestState;
 use crate::summary::{AT_ONCE, EndSummary, Kept, Member, Stage, Summary};
 use postback_wire::id::RequestId;
-use postback_wire::report::EndReason;
+use postback_wire::report::{EndReason, Reason};
 use postback_wire::time::Timestamp;
 
 pub(super) fn summary(conn: &Connection, id: &RequestId) -> Result<Option<Summary>, rusqlite::Error> {
@@ -31,6 +31,7 @@ pub(super) fn summary(conn: &Connection, id: &RequestId) -> Result<Option<Summar
                 reason: EndReason::of(status, reason).filter(|_| is_told),
                 finished: Timestamp::from_micros(row.try_get(2)?),
                 result: kept(&row, 3)?,
+                is_elsewhere: reason == Reason::Elsewhere,
                 error: kept(&row, 5)?,
             })
         }

@@ -114,6 +114,14 @@ metrics! {
     SCHEDULE_TICKS = "postback_schedule_ticks_total", Counter, Count, ["route", "outcome"];
     /// How long a request waited for its first run.
     WAIT_SECONDS = "postback_request_wait_duration_seconds", Histogram(WAIT), Seconds, ["route"];
+    /// Results that were kept outside the store.
+    RESULTS_KEPT = "postback_results_kept_total", Counter, Count, ["route"];
+    /// The bytes of these results.
+    RESULTS_KEPT_BYTES = "postback_results_kept_bytes_total", Counter, Bytes, ["route"];
+    /// How often the place of the results did not take one. It is tried again.
+    RESULTS_REFUSED = "postback_results_refused_total", Counter, Count, ["route"];
+    /// Results that were deleted, because their requests are no longer stored.
+    RESULTS_DELETED = "postback_results_deleted_total", Counter, Count, [];
     /// How long a run took.
     RUN_SECONDS = "postback_run_duration_seconds", Histogram(RUN), Seconds, ["route"];
     /// Request bodies that the server did not read to their end. `slow`: the client sent too slowly. `gave_way`: the

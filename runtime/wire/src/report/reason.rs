@@ -28,10 +28,13 @@ pub enum Reason {
     Unserializable,
     /// The request had not begun to run by the deadline that its caller set.
     Expired,
+    /// The request was completed, and its result is kept outside the store. What the outcome has as the result is a
+    /// [`StoredResult`](super::StoredResult).
+    Elsewhere,
 }
 
 impl Reason {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::None,
         Self::Error,
         Self::Panic,
@@ -40,6 +43,7 @@ impl Reason {
         Self::Lost,
         Self::Unserializable,
         Self::Expired,
+        Self::Elsewhere,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -52,6 +56,7 @@ impl Reason {
             Self::Lost => "lost",
             Self::Unserializable => "unserializable",
             Self::Expired => "expired",
+            Self::Elsewhere => "elsewhere",
         }
     }
 
@@ -112,7 +117,7 @@ impl EndReason {
         match (status, reason) {
             (Status::Completed, _) => None,
             (Status::Cancelled, _) => Some(Self::Cancelled),
-            (Status::Failed, Reason::None | Reason::Error) => Some(Self::Error),
+            (Status::Failed, Reason::None | Reason::Error | Reason::Elsewhere) => Some(Self::Error),
             (Status::Failed, Reason::Panic) => Some(Self::Panic),
             (Status::Failed, Reason::Dropped) => Some(Self::Dropped),
             (Status::Failed, Reason::Timeout) => Some(Self::Timeout),
@@ -173,7 +178,8 @@ mod tests {
     fn each_way_to_end_has_a_word_that_stays() {
         let told = |status, reason| EndReason::of(status, reason).map(|told| told.to_string());
         let failed = Reason::ALL.map(|reason| told(Status::Failed, reason).unwrap());
-        assert_eq!(failed, ["error", "error", "panic", "dropped", "timeout", "lost", "unserializable", "expired"]);
+        let words = ["error", "error", "panic", "dropped", "timeout", "lost", "unserializable", "expired", "error"];
+        assert_eq!(failed, words);
         for reason in Reason::ALL {
             assert_eq!(told(Status::Cancelled, reason).as_deref(), Some("cancelled"));
             assert_eq!(told(Status::Completed, reason), None);

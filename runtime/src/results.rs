@@ -1,0 +1,217 @@
+//! Results that are kept outside the store: as files of a folder, or as objects of an object store.
+//!
+//! The store has the outcome, and a [`StoredResult`] in the place of the result. The name of an object follows from the
+//! id of its request and from the claim under which it was written. So what one caller brings about never opens the
+//! result of another, and what a stale run has written is never taken for the result.
+
+mod cloud;
+mod copying;
+mod place;
+mod sweep;
+
+use std::ops::Range;
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use object_store::buffered::BufWriter;
+use object_store::path::Path;
+use object_store::{Attribute, Attributes, ObjectStoreExt as _};
+use url::Url;
+
+pub(crate) use self::place::Place;
+pub(crate) use self::sweep::sweep;
+use postback_store::RequestClaim;
+use postback_wire::line::Causes;
+use postback_wire::names::metric;
+use postback_wire::report::{Json, StoredResult};
+use postback_wire::time::Timestamp;
+
+/// How many bytes are read, digested and handed on at once.
+const CHUNK: usize = 1 << 20;
+/// How many bytes of one result are in memory while it is uploaded in parts. Object stores take no smaller parts.
+const PART: usize = 8 << 20;
+/// How long a signed URL works at most. Object stores sign none for longer.
+const SIGNED_FOR: Duration = Duration::from_hours(7 * 24);
+
+/// Where results are kept, and which.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// `None`: results are kept in the store only.
+    pub(crate) place: Option<Place>,
+    /// The largest JSON, in bytes, that is kept in the store.
+    pub(crate) max_inline: usize,
+    /// The largest result, in bytes.
+    pub(crate) max_size: u64,
+    /// Where callers reach the API. `None`: the URL of a result is a path.
+    pub(crate) server_url: Option<Url>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { place: None, max_inline: usize::MAX, max_size: u64::MAX, server_url: None }
+    }
+}
+
+/// The bytes of a result, before they are kept.
+#[derive(Debug)]
+pub(crate) enum Content {
+    Bytes(Bytes),
+    File(PathBuf),
+    /// A file that is deleted when this value is dropped.
+    Spooled(tempfile::TempPath),
+}
+
+/// Why a result is not kept.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeepError {
+    /// Another try would fail in the same way.
+    #[error("its file {path} cannot be read", path = path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("it has more than {max} bytes (results.max_size)")]
+    TooLarge { max: u64 },
+    /// The place may take it later.
+    #[error("{place} does not take it")]
+    Refused { place: String, source: object_store::Error },
+}
+
+impl KeepError {
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::Refused { .. })
+    }
+}
+
+/// A result that is to be kept.
+pub(crate) struct Keep<'a> {
+    pub(crate) route: &'a str,
+    pub(crate) claim: &'a RequestClaim,
+    pub(crate) content_type: &'a str,
+    pub(crate) content: &'a Content,
+    /// How long the request stays in the store. `None`: as long as those of other routes.
+    pub(crate) retention: Option<Duration>,
+}
+
+/// The place of the results of one server.
+#[derive(Clone, Debug)]
+pub(crate) struct Results {
+    place: Place,
+    max_inline: usize,
+    max_size: u64,
+    server_url: Option<Url>,
+    retention: Duration,
+}
+
+impl Results {
+    /// Returns the place of results, if there is one. Without an own limit of their route, requests stay in the store
+    /// for `retention`.
+    pub(crate) fn of(options: &Options, retention: Duration) -> Option<Self> {
+        let Options { place, max_inline, max_size, server_url } = options.clone();
+        Some(Self { place: place?, max_inline, max_size, server_url, retention })
+    }
+
+    /// Whether a result of so many bytes of JSON is kept here, and not in the store.
+    pub(crate) fn takes(&self, json: &Json) -> bool {
+        json.bytes().len() > self.max_inline
+    }
+
+    /// Returns where results are, for messages.
+    pub(crate) fn shown(&self) -> &str {
+        &self.place.shown
+    }
+
+    /// Returns the folder into which a stream is written before it is kept.
+    pub(crate) fn spool(&self) -> PathBuf {
+        self.place.folder.as_deref().map_or_else(std::env::temp_dir, |folder| folder.join(place::INCOMING))
+    }
+
+    pub(crate) fn max_size(&self) -> u64 {
+        self.max_size
+    }
+
+    /// Writes a result. Returns what stands in its place in the outcome.
+    pub(crate) async fn keep(&self, keep: &Keep<'_>, now: Timestamp) -> Result<Json, KeepError> {
+        let Keep { claim, content_type, .. } = keep;
+        let path = self.place.object(claim);
+        let refused = |source| KeepError::Refused { place: self.place.shown.clone(), source };
+        self.place.prepare().map_err(refused)?;
+        let mut writer =
+            BufWriter::with_capacity(Arc::clone(&self.place.objects), path.clone(), PART).with_max_concurrency(1);
+        if self.place.folder.is_none() {
+            let of_type = (Attribute::ContentType, (*content_type).to_owned());
+            writer = writer.with_attributes(Attributes::from_iter([of_type]));
+        }
+        let copied = copying::copy(keep.content, self.max_size, &mut writer).await;
+        let (size, digest) = match copied {
+            Ok(copied) => copied,
+            Err(error) => {
+                // What was uploaded in vain costs space until the object store or the sweep removes it.
+                let _ = writer.abort().await;
+                return Err(error.named(&self.place.shown));
+            }
+        };
+        let mut stored = StoredResult::new(String::new(), size, (*content_type).to_owned(), digest, claim.epoch);
+        let lasts = keep.retention.unwrap_or(self.retention).min(SIGNED_FOR);
+        stored.result_url = match self.place.signed(&path, lasts).await {
+            Some(signed) => {
+                let url = signed.map_err(refused)?;
+                stored.expires = Some(now.saturating_add(lasts).to_string());
+                url
+            }
+            None => self.url_of_api(keep),
+        };
+        let of_route = || keep.route.to_owned();
+        metrics::counter!(metric::RESULTS_KEPT, "route" => of_route()).increment(1);
+        metrics::counter!(metric::RESULTS_KEPT_BYTES, "route" => of_route()).increment(size);
+        let json = Json::of(&stored).ok().flatten();
+        // A struct of texts and numbers is always JSON.
+        Ok(json.unwrap_or_else(|| Json::string("stored")))
+    }
+
+    fn url_of_api(&self, keep: &Keep<'_>) -> String {
+        let path = format!("{}/{}/result", keep.route, keep.claim.id);
+        match &self.server_url {
+            Some(url) => format!("{}{path}", url.as_str().trim_end_matches('/')),
+            None => path,
+        }
+    }
+
+    /// Reads a part of a result. `None`: the result is gone.
+    pub(crate) async fn read(&self, claim: &RequestClaim, range: Range<u64>) -> Result<Option<Bytes>, String> {
+        match self.place.objects.get_range(&self.place.object(claim), range).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(Causes(&error).to_string()),
+        }
+    }
+
+    /// Removes what an earlier process has left of streams that it was writing, and tries whether the place takes
+    /// objects. A place that does not is logged: runs that have ended then wait until it does.
+    pub(crate) async fn begin(&self) {
+        if let Some(folder) = &self.place.folder {
+            clear(&folder.join(place::INCOMING));
+        }
+        if let Err(error) = self.place.probe().await {
+            let (place, why) = (&self.place.shown, Causes(&error));
+            tracing::error!("results cannot be kept in {place}, so requests whose results are large wait: {why}");
+        }
+    }
+}
+
+/// Deletes the files of a folder.
+fn clear(folder: &FilePath) {
+    let Ok(files) = std::fs::read_dir(folder) else { return };
+    for file in files.flatten() {
+        // What cannot be deleted is tried again at the next start.
+        let _ = std::fs::remove_file(file.path());
+    }
+}
+
+/// Returns the claim whose run has written the object with this name.
+fn claim_of(path: &Path) -> Option<RequestClaim> {
+    let (id, epoch) = path.filename()?.rsplit_once(place::EPOCH)?;
+    Some(RequestClaim { id: id.parse().ok()?, epoch: epoch.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests;
