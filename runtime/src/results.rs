@@ -142,14 +142,7 @@ impl Results {
             writer = writer.with_attributes(Attributes::from_iter([of_type]));
         }
         let copied = copying::copy(keep.content, self.max_size, &mut writer).await;
-        let (size, digest) = match copied {
-            Ok(copied) => copied,
-            Err(error) => {
-                // What was uploaded in vain costs space until the object store or the sweep removes it.
-                let _ = writer.abort().await;
-                return Err(error.named(&self.place.shown));
-            }
-        };
+        let (size, digest) = copied.map_err(|stopped| stopped.named(&self.place.shown))?;
         let mut stored = StoredResult::new(String::new(), size, (*content_type).to_owned(), digest, claim.epoch);
         let lasts = keep.retention.unwrap_or(self.retention).min(SIGNED_FOR);
         stored.result_url = match self.place.signed(&path, lasts).await {

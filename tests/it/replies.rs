@@ -153,7 +153,7 @@ async fn a_place_that_takes_nothing_keeps_the_request_in_progress_until_it_does(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_takes_results_in_parts_signs_their_urls_and_may_refuse_for_a_while() {
     let bucket = Bucket::start().await;
-    let settings = "[results]\nurl = \"s3://bucket/pre/fix\"\n";
+    let settings = "[results]\nurl = \"s3://bucket/pre/fix\"\n[shutdown]\ngrace = \"1s\"\n";
     let mut server = Server::start_with(settings, &bucket.variables());
     let status = ended(&server, "/reply", json!({"kind": "stream", "pieces": 20, "content_type": "x/y"})).await;
     let id = status["id"].as_str().unwrap();

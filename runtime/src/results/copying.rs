@@ -78,6 +78,18 @@ impl Rest {
 /// Copies a result. Returns its size and its digest, in the form of the header `repr-digest`. At most a chunk, and the
 /// part that is being uploaded, are in memory at once.
 pub(super) async fn copy(content: &Content, max: u64, to: &mut BufWriter) -> Result<(u64, String), Stopped> {
+    let written = write(content, max, to).await;
+    if written.is_err() {
+        // Of what was uploaded in vain, the place may keep parts. It removes them by its own rules.
+        let _ = to.abort().await;
+    }
+    let written = written?;
+    // After this, the writer must not be told to abort.
+    to.shutdown().await.map_err(refused)?;
+    Ok(written)
+}
+
+async fn write(content: &Content, max: u64, to: &mut BufWriter) -> Result<(u64, String), Stopped> {
     let mut rest = Rest::open(content)?;
     let mut size = 0;
     loop {
@@ -95,6 +107,5 @@ pub(super) async fn copy(content: &Content, max: u64, to: &mut BufWriter) -> Res
         }
         to.put(chunk).await.map_err(Stopped::Refused)?;
     }
-    to.shutdown().await.map_err(refused)?;
     Ok((size, format!("sha-256=:{}:", BASE64_STANDARD.encode(rest.digest.finalize()))))
 }

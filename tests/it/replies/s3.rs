@@ -28,7 +28,7 @@ impl Bucket {
     pub async fn start() -> Self {
         let objects = Arc::<Objects>::default();
         let app = Router::new()
-            .route("/bucket", axum::routing::post(delete))
+            .route("/bucket", axum::routing::post(delete).get(list))
             .route("/bucket/{*key}", axum::routing::any(answer))
             .with_state(Arc::clone(&objects));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -75,10 +75,24 @@ fn response(status: u16, body: impl Into<Body>) -> Response<Body> {
 
 /// Deletes the objects that a list names.
 async fn delete(State(objects): State<Arc<Objects>>, body: String) -> Response<Body> {
+    let mut deleted = String::new();
     for key in body.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next()) {
         objects.whole.lock().unwrap().remove(key);
+        deleted += &format!("<Deleted><Key>{key}</Key></Deleted>");
     }
-    response(200, "<DeleteResult></DeleteResult>")
+    response(200, format!("<DeleteResult>{deleted}</DeleteResult>"))
+}
+
+/// Lists the objects whose names begin with a prefix.
+async fn list(State(objects): State<Arc<Objects>>, Query(query): Query<HashMap<String, String>>) -> Response<Body> {
+    let (whole, prefix) = (objects.whole.lock().unwrap(), query.get("prefix").cloned().unwrap_or_default());
+    let listed = whole.iter().filter(|(key, _)| key.starts_with(&prefix)).map(|(key, object)| {
+        let (size, at) = (object.len(), "2026-11-28T10:00:00.000Z");
+        format!(
+            "<Contents><Key>{key}</Key><LastModified>{at}</LastModified><ETag>1</ETag><Size>{size}</Size></Contents>"
+        )
+    });
+    response(200, format!("<ListBucketResult>{}</ListBucketResult>", listed.collect::<String>()))
 }
 
 async fn answer(
