@@ -19,6 +19,7 @@ mod metadata;
 mod payload;
 mod place;
 mod progress;
+mod query;
 mod reply;
 mod routes;
 mod schedule;
@@ -58,6 +59,8 @@ pub use self::payload::Payload;
 pub(crate) use self::place::Place;
 pub use self::progress::Progress;
 pub(crate) use self::progress::Telling;
+pub use self::query::Query;
+pub(crate) use self::query::QueryCheck;
 pub use self::reply::Reply;
 pub(crate) use self::reply::{Ready, Replied};
 
@@ -198,7 +201,7 @@ type Pinned<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 #[diagnostic::on_unimplemented(
     message = "this function cannot be a handler of an app with settings of type `{S}`",
     label = "not a handler",
-    note = "a handler is an `async fn` with up to 8 parameters of the types `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation`, `Deadline`, `Checkpoint<T>`, `Metadata`, `Trace`",
+    note = "a handler is an `async fn` with up to 8 parameters of the types `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation`, `Deadline`, `Checkpoint<T>`, `Metadata`, `Query<T>`, `Trace`",
     note = "it returns `Result<T, E>` with `T: Serialize + 'static` and `E: Display + 'static`, and its future is `Send`",
     note = "write `#[postback::debug_handler]` above the function to see which part does not fit"
 )]
@@ -212,6 +215,8 @@ pub struct Bound {
     pub(crate) run: Box<dyn Fn(Run) -> Running + Send + Sync>,
     /// The kind of the handler's payload. `None` if the handler takes no payload.
     pub(crate) payload: Option<PayloadKind>,
+    /// The checks of the query, one for each parameter that reads it.
+    pub(crate) queries: Vec<QueryCheck>,
     pub(crate) needs: Needs,
     /// Whether the handler may name webhooks itself, with the attribute.
     pub(crate) names_webhooks: bool,
@@ -234,7 +239,7 @@ impl Bound {
             faults.push(format!("the handler takes {} payloads, but a request has only one", payloads.len()));
         }
         let (payload, error) = (payloads.first().copied(), named::<()>());
-        Self { run, payload, needs, names_webhooks: true, error, faults }
+        Self { run, payload, queries: Vec::new(), needs, names_webhooks: true, error, faults }
     }
 
     /// Makes a bound handler without extractors, from a function that runs a request with any body.
@@ -250,6 +255,10 @@ impl Bound {
         let failed = |fault: &str| Ended::Failed { text: fault.to_owned(), after: AfterError::Permanent };
         let text = fault.clone();
         Self { faults: vec![fault], ..Self::of_bytes(move |_| Box::pin(std::future::ready(failed(&text)))) }
+    }
+
+    fn checking(self, queries: &[Option<QueryCheck>]) -> Self {
+        Self { queries: queries.iter().flatten().copied().collect(), ..self }
     }
 
     fn failing_with<E: 'static>(self) -> Self {
@@ -295,7 +304,7 @@ macro_rules! handlers {
                         }
                     })
                 };
-                Bound::new(Box::new(run), payloads, needs, faults).failing_with::<E>()
+                Bound::new(Box::new(run), payloads, needs, faults).checking(&[$($Arg::query(),)*]).failing_with::<E>()
             }
         }
     };

@@ -285,7 +285,8 @@ pub mod extract {
 #[cfg(feature = "server")]
 pub use handler::{
     Attempt, Batch, BatchHandler, BatchItem, CancelReason, Cancellation, Checkpoint, CheckpointError, Config, Deadline,
-    Extract, Form, Handler, HandlerError, Headers, IntoHandlerError, Metadata, Payload, Progress, Reply, State, Trace,
+    Extract, Form, Handler, HandlerError, Headers, IntoHandlerError, Metadata, Payload, Progress, Query, Reply, State,
+    Trace,
 };
 pub use outcome::{Fallible, ReportOutcome, report_outcome};
 #[cfg(feature = "cron")]

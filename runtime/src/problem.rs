@@ -187,16 +187,21 @@ impl Problem {
 
 impl From<PayloadError> for Problem {
     fn from(error: PayloadError) -> Self {
-        let (code, accepts) = match error {
+        let (code, accepts) = match &error {
             PayloadError::NoContentType { wanted } | PayloadError::ContentType { wanted, .. } => {
-                let accepts = if wanted == FORM { FORM } else { "application/json" };
+                let accepts = if *wanted == FORM { FORM } else { "application/json" };
                 (Code::UnsupportedMediaType, Some((ACCEPT, accepts)))
             }
             PayloadError::Encoding { .. } => (Code::UnsupportedContentEncoding, Some((ACCEPT_ENCODING, "gzip, zstd"))),
             PayloadError::Empty | PayloadError::NotText(_) | PayloadError::Syntax(_) => (Code::MalformedPayload, None),
             PayloadError::Field { .. } => (Code::InvalidPayload, None),
+            PayloadError::Query { .. } => (Code::InvalidParameter, None),
         };
         let problem = Self::new(code, error.to_string());
+        let problem = match error {
+            PayloadError::Query { parameter: Some(name), .. } => problem.member("parameter", name),
+            _ => problem,
+        };
         match accepts {
             Some((name, value)) => problem.header(name, HeaderValue::from_static(value)),
             None => problem,

@@ -152,6 +152,8 @@ fn a_handler_runs_once_without_a_server() {
         (&["run", "/wait"], "does not take this payload"),
         (&["run", "/wait", "--input", "nothing.json"], "cannot read nothing.json"),
         (&["run", "/wait", "--input", "in.json", "--header", "content-type: text/plain"], "content-type"),
+        (&["run", "/choosing/query", "--input", "in.json", "--query", "lang=en&tag=x"], "parameter `tag[0]`: "),
+        (&["run", "/choosing/query", "--input", "in.json", "--query", "lang=a b"], "write others as %"),
     ] {
         let output = run(folder, arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");

@@ -32,6 +32,7 @@ mod openapi;
 mod outcomes;
 mod paths;
 mod progress;
+mod query;
 mod reasons;
 mod replay;
 mod replies;

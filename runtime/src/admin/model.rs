@@ -71,6 +71,9 @@ pub(crate) struct RequestDetail {
     /// The JSON that the caller sent in the header `postback-metadata`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) metadata: Option<serde_json::Value>,
+    /// The query of the call that made the request, if the handler reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) query: Option<String>,
     /// The webhook that the caller sent in the header `postback-webhook`, without the secret parts of its URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) caller_webhook: Option<String>,

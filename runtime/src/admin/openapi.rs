@@ -262,7 +262,7 @@ fn parameter(name: &str, place: ParameterIn) -> Parameter {
     let what = match name {
         "id" if place == ParameterIn::Query => "The first characters of the id.",
         "id" => "The id.",
-        "route" => "The path of the route.",
+        "route" => "The path of the route. For a new request, perhaps with a query, as in /greet?lang=en.",
         "status" => "The state.",
         "token" => "The id of the token that the request belongs to.",
         "since" => "Rows of this time or later: a time such as 2026-11-23T08:00:00Z, or how long ago, such as 10m.",

@@ -136,6 +136,7 @@ pub(super) async fn detail(store: &Store, id: &str) -> Answer<RequestDetail> {
         timeout_ms: detail.terms.timeout.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
         deadline: detail.terms.deadline.map(|time| time.to_string()),
         metadata,
+        query: detail.headers.get(header::QUERY).map(|query| String::from_utf8_lossy(query.as_bytes()).into_owned()),
         caller_webhook: extras.and_then(|extras| extras.webhook.as_deref()).map(shown),
         deliveries_truncated: sent.next.is_some(),
         retry_of: detail.headers.get(RETRY_OF).and_then(|id| Some(id.to_str().ok()?.to_owned())),
@@ -154,7 +155,9 @@ fn headers(headers: &HeaderMap) -> Vec<(String, String)> {
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     // The URL of a webhook may contain a secret.
     let value = |name: &HeaderName, of| if name == header::WEBHOOK { shown(text(of).trim()) } else { text(of) };
-    headers.iter().map(|(name, of)| (name.to_string(), value(name, of))).collect()
+    // The query was not a header of the call.
+    let of_call = headers.iter().filter(|(name, _)| *name != header::QUERY);
+    of_call.map(|(name, of)| (name.to_string(), value(name, of))).collect()
 }
 
 /// Shows an excerpt: as text, or in Base64 if it is not text.

@@ -140,6 +140,7 @@ pub(super) enum Answer {
 /// the client gets status 500.
 fn check_body(route: &Route, run: Run) -> Result<Checked, Problem> {
     let checked = caught(move || {
+        route.check_query(&run.headers)?;
         let asked = match route.constant_registration() {
             Some(constant) => Answer::Constant(Arc::clone(constant)),
             None => route.ask(&run).map_or(Answer::Unknown, Answer::Asked),

@@ -49,17 +49,30 @@ pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> 
     };
     let connection = head.extensions.get().cloned();
     let base = format!("{}{}", embedded::below(&head.extensions), route.path);
-    let answer = accept(&api, (&route, &caller, &base), connection, head.headers, body).await;
+    let query = head.uri.query().unwrap_or_default();
+    let posted = Posted { route: &route, caller: &caller, base: &base, query };
+    let answer = accept(&api, posted, connection, head.headers, body).await;
     answer.unwrap_or_else(|problem| problem.respond(form))
+}
+
+/// Where a request is posted to, and by whom.
+#[derive(Clone, Copy)]
+pub(super) struct Posted<'a> {
+    pub(super) route: &'a Arc<Route>,
+    pub(super) caller: &'a Caller,
+    /// The path of the route as the caller sees it.
+    pub(super) base: &'a str,
+    pub(super) query: &'a str,
 }
 
 async fn accept(
     api: &Api,
-    (route, caller, base): (&Arc<Route>, &Caller, &str),
+    posted: Posted<'_>,
     connection: Option<Arc<Connection>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    let Posted { route, caller, base, .. } = posted;
     let mut preference = Preference::of(&headers);
     // The outcome is for callers that may read it.
     let may_read = caller.permits(Scope::Read, &route.path).is_ok();
@@ -67,7 +80,7 @@ async fn accept(
         preference.respond_async = true;
     }
     let reader = (preference != Preference::default()).then(|| Reader::of_post(connection, &headers));
-    let (id, watch) = read_and_store(api, (route, caller, base), headers, body, reader.is_some()).await?;
+    let (id, watch) = read_and_store(api, posted, headers, body, reader.is_some()).await?;
     let Some(reader) = reader else { return Ok(accepted(&id)) };
     // The request is stored already. So if the state of the request cannot be read, the server must not send an error
     // answer, because the client would conclude that the request was not accepted. A caller that may not read gets no
@@ -83,11 +96,11 @@ async fn accept(
     Ok(response)
 }
 
-/// Checks the head of a request, and then accepts the request within a span. `base` is the path of the route as the caller
-/// sees it. `waits` says whether the caller also waits for the outcome; then it is not known yet how it is answered.
+/// Checks the head of a request, and then accepts the request within a span. `waits` says whether the caller also waits
+/// for the outcome; then it is not known yet how it is answered.
 pub(super) async fn read_and_store(
     api: &Api,
-    (route, caller, base): (&Arc<Route>, &Caller, &str),
+    posted: Posted<'_>,
     mut headers: HeaderMap,
     body: Body,
     waits: bool,
@@ -97,19 +110,20 @@ pub(super) async fn read_and_store(
     if api.draining.is_stopping() {
         return Err(Problem::draining());
     }
+    let route = posted.route;
     let limit = api.options.max_payload;
     let announced = announced(&headers, limit)?;
     if let Some(payload) = route.payload {
         payload.check_type(&headers)?;
     }
     let now = api.clock.now();
-    let brought = Brought::of(&headers, &api.of_headers(route, caller, now))?;
+    let brought = Brought::of(&headers, &api.of_headers(posted, now))?;
     let Brought { id, key, terms, extras } = brought;
     let (chosen_id, id) = (id.is_some(), id.unwrap_or_else(RequestId::generate));
     let span = spans::submit(&route.path, &id, extras.as_deref());
     let extras = continue_trace(&span, &mut headers, extras);
     let head = Head { id, chosen_id, key, terms, extras, now, announced, headers };
-    let answer = store(api, (route, caller, base), head, body).instrument(span.clone()).await;
+    let answer = store(api, posted, head, body).instrument(span.clone()).await;
     match &answer {
         Ok(_) if waits => {}
         Ok(_) => spans::answered(&span, StatusCode::OK.as_u16()),
@@ -145,18 +159,18 @@ struct Head {
 
 /// Reads the body of a request, checks the body, and gives the request to the store. The memory of the body becomes
 /// free when the store has the request. Returns the id of the request, which may be an earlier one, and a watch on it.
-async fn store(
-    api: &Api,
-    (route, caller, base): (&Arc<Route>, &Caller, &str),
-    head: Head,
-    body: Body,
-) -> Result<(RequestId, Watch), Problem> {
+async fn store(api: &Api, posted: Posted<'_>, head: Head, body: Body) -> Result<(RequestId, Watch), Problem> {
+    let Posted { route, caller, base, .. } = posted;
     let Head { id, chosen_id, key, terms, extras, now, announced, mut headers } = head;
     let (limit, owner) = (api.options.max_payload, caller.owner());
     let _in_use = key.map(|key| api.keys.take(key).ok_or_else(in_use)).transpose()?;
     let read = api.bodies.read(body, announced).await;
     let (mut body, share) = read.map_err(|refused| problem(refused, limit))?;
     credentials::remove(&mut headers);
+    if let Some(query) = posted.kept_query() {
+        let wrong = |_| Problem::new(Code::MalformedRequest, "the query has characters that must be percent-encoded");
+        headers.insert(header::QUERY, HeaderValue::from_bytes(query.as_bytes()).map_err(wrong)?);
+    }
     if let Some(coding) = Coding::of_body(&headers) {
         body = api.inflater.inflate(coding, body, &share).await.map_err(|refused| problem(refused, limit))?;
         headers.remove(CONTENT_ENCODING);
@@ -201,10 +215,20 @@ async fn store(
     Ok((earlier, watch))
 }
 
+impl Posted<'_> {
+    /// Returns the query, if it is not empty and the handler reads it. If nothing reads it, it is not stored.
+    fn kept_query(&self) -> Option<&str> {
+        Some(self.query).filter(|query| !query.is_empty() && self.route.takes_query())
+    }
+}
+
 impl Api {
-    fn of_headers<'a>(&'a self, route: &'a Route, caller: &'a Caller, now: Timestamp) -> brought::Context<'a> {
+    fn of_headers<'a>(&'a self, posted: Posted<'a>, now: Timestamp) -> brought::Context<'a> {
+        let Posted { route, caller, query, .. } = posted;
         let timeout = route.limits().timeout.unwrap_or_else(|| (self.run_timeout)());
-        brought::Context { route, caller, guard: &self.guard, now, timeout, accept_ids: self.options.accept_ids }
+        let query = Some(query).filter(|_| posted.kept_query().is_some());
+        let accept_ids = self.options.accept_ids;
+        brought::Context { route, caller, guard: &self.guard, now, timeout, accept_ids, query }
     }
 }
 

@@ -6,7 +6,8 @@ use axum::body::Body;
 use http::header::{COOKIE, HeaderName, ORIGIN, REFERER};
 use http::{HeaderMap, header};
 
-use super::{Api, submit, target};
+use super::submit::Posted;
+use super::{Api, submit, target as targets};
 use crate::access::Caller;
 use crate::problem::Problem;
 use postback_wire::id::RequestId;
@@ -33,18 +34,19 @@ impl Submitter {
         Self(api)
     }
 
-    /// Reads a body, checks it and the headers as for a `POST` to the route with this path, and stores the request. Its
-    /// owner is nobody's token: no caller with a token sees it.
-    pub(crate) async fn submit(&self, path: &str, mut headers: HeaderMap, body: Body) -> Result<RequestId, Problem> {
+    /// Reads a body, checks it and the headers as for a `POST` to this target, which is the path of a route and perhaps a
+    /// query, and stores the request. Its owner is nobody's token: no caller with a token sees it.
+    pub(crate) async fn submit(&self, target: &str, mut headers: HeaderMap, body: Body) -> Result<RequestId, Problem> {
         let Self(api) = self;
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let Some(route) = api.routes.get(path) else {
-            return Err(Problem::unknown_path(path, target::near(&api.routes, path).as_deref()));
+            return Err(Problem::unknown_path(path, targets::near(&api.routes, path).as_deref()));
         };
         for name in OF_PAGE {
             headers.remove(name);
         }
-        let (id, _) =
-            submit::read_and_store(api, (route, &Caller::default(), &route.path), headers, body, false).await?;
+        let posted = Posted { route, caller: &Caller::default(), base: &route.path, query };
+        let (id, _) = submit::read_and_store(api, posted, headers, body, false).await?;
         Ok(id)
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio::runtime::Handle;
 
-use crate::handler::{Limits, Routes};
+use crate::handler::{Limits, PayloadError, Routes};
 use crate::panics::caught;
 use crate::poster::{Flusher, Outbox, Poster, ambient};
 use crate::settings::Settings;
@@ -43,6 +43,8 @@ pub(crate) enum RunError {
     Route { route: String, known: String },
     #[error("the route does not take this payload: {0}")]
     Payload(String),
+    #[error("the route does not take this query: {0}")]
+    Query(String),
     #[error("the code that reads the payload panicked; the lines above say where")]
     Panicked,
     #[error("the store in memory cannot be used: {0}")]
@@ -54,7 +56,7 @@ pub(crate) enum RunError {
 impl RunError {
     /// Whether the caller of the command has made a mistake.
     pub(crate) fn is_mistake(&self) -> bool {
-        matches!(self, Self::Route { .. } | Self::Payload(_))
+        matches!(self, Self::Route { .. } | Self::Payload(_) | Self::Query(_))
     }
 }
 
@@ -74,11 +76,13 @@ pub(crate) async fn run_once(
         let known = routes.iter().take(MAX_NAMED).map(|route| route.path.clone()).collect::<Vec<_>>().join(", ");
         return Err(RunError::Route { route: route.to_owned(), known });
     };
-    if let Some(payload) = known.payload {
-        let checked = caught(|| payload.check(&headers, &body));
-        let checked = checked.map_err(|_| RunError::Panicked)?;
-        checked.map_err(|error| RunError::Payload(Causes(&error).to_string()))?;
-    }
+    let payload = || known.payload.map_or(Ok(()), |payload| payload.check(&headers, &body));
+    let checked = caught(|| known.check_query(&headers).and_then(|()| payload()));
+    let checked = checked.map_err(|_| RunError::Panicked)?;
+    checked.map_err(|error| match error {
+        PayloadError::Query { .. } => RunError::Query(error.to_string()),
+        _ => RunError::Payload(Causes(&error).to_string()),
+    })?;
     // A second run would come after a pause, and would hide the failure of the first one.
     let of_route = |path: &str| routes.get(path).map(|route| route.limits()).unwrap_or_default();
     routes.limit(|path| Limits { max_attempts: Some(1), concurrency: None, ..of_route(path) });

@@ -208,7 +208,7 @@ fn cells(request: &Request) -> Vec<String> {
 
 fn detail(shown: &RequestDetail) -> String {
     let RequestDetail { request, retry_of, headers, payload, result, error, detail, webhooks, .. } = shown;
-    let RequestDetail { deadline, metadata, caller_webhook, deliveries_truncated, .. } = shown;
+    let RequestDetail { deadline, metadata, query, caller_webhook, deliveries_truncated, .. } = shown;
     let mut text = format!("{}\n", line(request));
     let mut say = |name: &str, value: &str| {
         let _ = writeln!(text, "  {name:<10} {}", Escaped(value));
@@ -224,6 +224,9 @@ fn detail(shown: &RequestDetail) -> String {
     }
     if let Some(metadata) = metadata {
         say("metadata", &metadata.to_string());
+    }
+    if let Some(query) = query {
+        say("query", query);
     }
     for (name, value) in headers {
         say("header", &format!("{name}: {value}"));

@@ -16,13 +16,17 @@ use super::remote::json;
 use crate::app::Ran;
 use postback_store::DeliveryRecord;
 use postback_wire::line::Escaped;
+use postback_wire::names::header::QUERY;
 use postback_wire::report::Status;
 use postback_wire::webhook::shown;
 
 const ABOUT: &str =
     "The run needs no server and no database, and sends nothing: the reports are printed. It is one run, whatever
 worker.max_attempts is. The exit code is 0 if the request completed, 1 if not, and 2 if there was no run because of the
-route or the payload.";
+route, the payload or the query.";
+
+/// The longest query in bytes. A server takes a path and a query of 8 KiB together.
+const MAX_QUERY: usize = 8 << 10;
 
 /// The arguments of `run`.
 #[derive(Debug, Args)]
@@ -36,6 +40,9 @@ pub(crate) struct RunRoute {
     /// A header of the request, such as 'x-user: 7'; may be repeated
     #[arg(long, value_name = "HEADER", value_parser = header)]
     header: Vec<(HeaderName, HeaderValue)>,
+    /// The query of the request, such as 'lang=en&size=2'
+    #[arg(long, value_name = "QUERY", value_parser = query)]
+    query: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -51,6 +58,18 @@ pub(super) fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     Ok((name, value))
 }
 
+/// Reads the query of a URL from the command line.
+pub(super) fn query(text: &str) -> Result<String, String> {
+    let query = text.strip_prefix('?').unwrap_or(text);
+    let is_query = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
+    if query.len() > MAX_QUERY || !query.bytes().all(is_query) {
+        return Err(format!(
+            "a query is at most {MAX_QUERY} visible ASCII characters without `#`; write others as %, such as %20"
+        ));
+    }
+    Ok(query.to_owned())
+}
+
 impl RunRoute {
     /// Returns the headers and the payload. A payload of more than `max` bytes is refused, as the API refuses it.
     pub(crate) fn request(&self, max: usize) -> Result<(HeaderMap, Bytes), String> {
@@ -60,6 +79,10 @@ impl RunRoute {
         }
         if !headers.contains_key(CONTENT_TYPE) {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        if let Some(query) = self.query.as_deref().filter(|query| !query.is_empty()) {
+            let value = HeaderValue::from_str(query).map_err(|error| error.to_string())?;
+            headers.insert(QUERY, value);
         }
         Ok((headers, read_file(self.input.as_deref(), max)?.into()))
     }

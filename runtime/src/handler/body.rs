@@ -203,6 +203,9 @@ pub enum PayloadError {
     /// is wrong.
     #[error("{path}: {problem}")]
     Field { path: String, problem: String },
+    /// The query cannot be read as the type of a parameter of the handler. `None`: no single parameter is wrong.
+    #[error("the query{}: {problem}", parameter.as_ref().map_or_else(String::new, |name| format!(" parameter `{name}`")))]
+    Query { parameter: Option<String>, problem: String },
 }
 
 #[cfg(test)]

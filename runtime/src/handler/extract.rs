@@ -9,6 +9,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::body::PayloadKind;
+use super::query::QueryCheck;
 use super::{Needs, Run};
 use postback_wire::id::RequestId;
 use postback_wire::webhook::Operators;
@@ -17,9 +18,8 @@ use postback_wire::webhook::Operators;
 ///
 /// These types are [`Config`], [`State`], [`Payload`](super::Payload), [`Headers`], [`RequestId`],
 /// [`Progress`](super::Progress), [`Attempt`](super::Attempt), [`Cancellation`](super::Cancellation),
-/// [`Deadline`](super::Deadline), [`Checkpoint`](super::Checkpoint), [`Metadata`](super::Metadata) and
-/// [`Trace`](super::Trace), and
-/// [`Batch`](super::Batch) in a handler of a batch.
+/// [`Deadline`](super::Deadline), [`Checkpoint`](super::Checkpoint), [`Metadata`](super::Metadata),
+/// [`Query`](super::Query) and [`Trace`](super::Trace), and [`Batch`](super::Batch) in a handler of a batch.
 ///
 /// # An extractor of your own
 ///
@@ -52,12 +52,18 @@ use postback_wire::webhook::Operators;
 #[diagnostic::on_unimplemented(
     message = "a handler cannot take `{Self}` as a parameter in an app with settings of type `{S}`",
     label = "not a handler parameter",
-    note = "a handler can take `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation`, `Deadline`, `Checkpoint<T>`, `Metadata` and `Trace`, all from `postback`",
+    note = "a handler can take `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation`, `Deadline`, `Checkpoint<T>`, `Metadata`, `Query<T>` and `Trace`, all from `postback`",
     note = "take a value given with `App::state(value)` as `State<T>`, and the body of the request as `Payload<T>`"
 )]
 pub trait Extract<S>: Parameter {
     #[doc(hidden)]
     fn payload() -> Option<PayloadKind> {
+        None
+    }
+
+    /// Returns the check of the query, if the parameter reads it.
+    #[doc(hidden)]
+    fn query() -> Option<QueryCheck> {
         None
     }
 
@@ -88,7 +94,7 @@ pub trait Extract<S>: Parameter {
 #[diagnostic::on_unimplemented(
     message = "a handler cannot take `{Self}` as a parameter",
     label = "not a handler parameter",
-    note = "a handler can take `Config<S>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation`, `Deadline`, `Checkpoint<T>`, `Metadata` and `Trace`, all from `postback`",
+    note = "a handler can take `Config<S>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`, `Progress`, `Attempt`, `Cancellation`, `Deadline`, `Checkpoint<T>`, `Metadata`, `Query<T>` and `Trace`, all from `postback`",
     note = "take a value given with `App::state(value)` as `State<T>`, and the body of the request as `Payload<T>`"
 )]
 pub trait Parameter: Sized + Send + 'static {}

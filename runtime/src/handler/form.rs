@@ -101,12 +101,25 @@ fn says_form<T: DeserializeOwned>() -> bool {
 
 /// Reads a form.
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, PayloadError> {
-    let fields = serde_html_form::Deserializer::from_bytes(body);
+    fields(body).map_err(|Wrong { name, problem }| {
+        let path = name.unwrap_or_else(|| "the form".to_owned());
+        PayloadError::Field { path, problem }
+    })
+}
+
+/// What is wrong with fields. `None`: they are wrong as a whole, for example because one is missing.
+pub(super) struct Wrong {
+    pub(super) name: Option<String>,
+    pub(super) problem: String,
+}
+
+/// Reads fields, such as `a=1&b=2`.
+pub(super) fn fields<T: DeserializeOwned>(text: &[u8]) -> Result<T, Wrong> {
+    let fields = serde_html_form::Deserializer::from_bytes(text);
     // The type asks to be read as a newtype first, which the fields themselves are not.
     serde_path_to_error::deserialize(Whole(fields)).map_err(|error| {
         let path = error.path().to_string();
-        let path = if path == "." { "the form".to_owned() } else { path };
-        PayloadError::Field { path, problem: error.into_inner().to_string() }
+        Wrong { name: (path != ".").then_some(path), problem: error.into_inner().to_string() }
     })
 }
 

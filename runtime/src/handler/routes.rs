@@ -5,10 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use http::HeaderMap;
+
 use super::attribute::{self, Announcement, Asked, Reads};
 use super::limits::Limits;
 use super::unbound::{OfError, Unbound};
-use super::{Bound, Described, Needs, PayloadKind, Place, RetryIf, Run, Running, Shared};
+use super::{
+    Bound, Described, Needs, PayloadError, PayloadKind, Place, QueryCheck, RetryIf, Run, Running, Shared, query,
+};
 #[cfg(feature = "cron")]
 use crate::policy::cron::CronSchedule;
 use crate::poster::{Formats, Registered};
@@ -33,6 +37,7 @@ pub(crate) struct Route {
     /// have this attribute.
     pub(crate) attribute: Option<&'static Announcement>,
     pub(crate) payload: Option<PayloadKind>,
+    queries: Vec<QueryCheck>,
     /// Whether the handler may name webhooks itself, with the attribute.
     pub(crate) names_webhooks: bool,
     pub(crate) needs: Needs,
@@ -57,6 +62,16 @@ impl Route {
     /// Returns the limits that apply to the route now.
     pub(crate) fn limits(&self) -> Limits {
         *self.limits.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the handler reads the query of the call. If not, the query is not kept.
+    pub(crate) fn takes_query(&self) -> bool {
+        !self.queries.is_empty()
+    }
+
+    /// Checks whether the handler can read the query that is kept with these headers.
+    pub(crate) fn check_query(&self, headers: &HeaderMap) -> Result<(), PayloadError> {
+        self.queries.iter().try_for_each(|check| check(query::of(headers)))
     }
 
     pub(crate) fn run(&self, run: Run) -> Running {
@@ -135,7 +150,7 @@ impl Routes {
                 refuse(problem);
                 continue;
             }
-            let Bound { run, payload, needs, names_webhooks, error, faults } = bind(Arc::clone(shared));
+            let Bound { run, payload, queries, needs, names_webhooks, error, faults } = bind(Arc::clone(shared));
             faults.into_iter().chain(limits.mistakes()).for_each(&mut refuse);
             if let Some(OfError { takes, .. }) = retry_if.as_ref().filter(|condition| condition.takes.0 != error.0) {
                 refuse(format!(
@@ -151,6 +166,7 @@ impl Routes {
                 webhook,
                 caller_webhook,
                 payload,
+                queries,
                 names_webhooks,
                 needs,
                 example,

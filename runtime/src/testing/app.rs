@@ -147,7 +147,8 @@ impl TestApp {
         NewTestApp::of(app)
     }
 
-    /// Submits a request with this payload, as JSON. The payload is checked as the server checks it.
+    /// Submits a request with this payload, as JSON. The payload is checked as the server checks it. For a handler that
+    /// takes a [`Query`](crate::Query), put the query after the path, as in `/render?lang=en`.
     ///
     /// # Errors
     ///
@@ -191,7 +192,7 @@ impl TestApp {
     }
 
     async fn post(&self, route: &str, headers: HeaderMap, body: Bytes) -> Result<RequestId, TestError> {
-        if self.routes.get(route).is_none() {
+        if self.routes.get(route.split('?').next().unwrap_or_default()).is_none() {
             let known = self.routes.paths().join(", ");
             return Err(TestError(format!("there is no route {route}; the routes are {known}")));
         }

@@ -43,6 +43,8 @@ pub mod header {
     pub const TIMEOUT: &str = "postback-timeout";
     /// The header with the priority of the request.
     pub const PRIORITY: &str = "postback-priority";
+    /// The name under which the server keeps the query of a call with the headers of its request. Callers cannot send it.
+    pub const QUERY: &str = "postback-query";
 }
 
 /// The log targets that the filter of the log treats differently from other targets.

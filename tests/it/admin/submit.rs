@@ -127,8 +127,17 @@ async fn a_command_makes_a_request_of_the_operator() {
     assert!(text.ends_with(" accepted by /bytes\n"), "{text}");
     let shown = get(&server, &format!("/requests/{}", text.split(' ').next().unwrap())).await;
     assert_eq!((&shown["payload"]["bytes"], &shown["payload"]["text"]), (&json!(0), &json!("")));
+    // Only a handler that reads the query has it, and lists show it.
+    for (route, is_kept) in [("/choosing/query", true), ("/gated", false)] {
+        let made = printed(&server, &["requests", "submit", route, "--input", "in.json", "--query", "lang=en&tag=7"]);
+        assert!(made.ends_with(&format!(" accepted by {route}\n")), "{made}");
+        let shown = printed(&server, &["requests", "show", made.split(' ').next().unwrap()]);
+        assert_eq!(shown.contains("  query     lang=en&tag=7\n"), is_kept, "{shown}");
+        assert!(!shown.contains("postback-query") && shown.contains("tag=7") == is_kept, "{shown}");
+    }
     for (arguments, says) in [
         (&["/gated"][..], "the body is empty"),
+        (&["/choosing/query", "--input", "in.json"], "the query: missing field `lang`"),
         (&["/gate"], "nothing is served at /gate"),
         (&["/gated", "--input", "out.json"], "cannot read out.json"),
     ] {

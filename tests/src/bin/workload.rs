@@ -374,6 +374,7 @@ async fn app(settings: Settings) -> App<Settings> {
         .route("/choosing/route", choosing::by_route)
         .retry_if(choosing::is_transient)
         .route("/choosing/form", choosing::by_form)
+        .route("/choosing/query", choosing::by_query)
         .route("/resuming", resuming::resuming)
         .route("/oversized", resuming::oversized)
         .route("/about", resuming::about)

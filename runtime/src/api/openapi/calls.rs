@@ -47,8 +47,8 @@ impl Call {
     pub(super) const fn errors(self) -> &'static [Code] {
         match self {
             Self::Submit => errors![
-                MalformedPayload MalformedContentEncoding InvalidHeader InvalidWebhook BodyTooSlow RequestInProgress
-                IdTaken PayloadTooLarge
+                MalformedPayload MalformedContentEncoding InvalidHeader InvalidParameter InvalidWebhook BodyTooSlow
+                RequestInProgress IdTaken PayloadTooLarge
                 UnsupportedMediaType UnsupportedContentEncoding InvalidPayload IdempotencyKeyReused QuotaExceeded
                 Draining QueueFull StoreFull AcceptanceUnknown
             ],
@@ -157,6 +157,7 @@ fn submit(route: &Route, name: &str, types: &Types) -> Operation {
     let operation = operation(route, format!("submit_{name}"), "Submit a request")
         .parameter(parameters::prefer())
         .parameters(Some(parameters::brought(route)))
+        .parameters(Some(parameters::of_query(route)))
         .request_body(body(route, types))
         .response("200", linked(applied(accepted), name))
         .response("202", linked(applied(pending), name));

@@ -1,7 +1,9 @@
 //! The parameters of calls: in the path, in the query, and in headers.
 
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn, ParameterStyle};
-use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, Ref, Schema, SchemaFormat, Type};
+use utoipa::openapi::schema::{
+    AdditionalProperties, ArrayBuilder, KnownFormat, ObjectBuilder, Ref, Schema, SchemaFormat, Type,
+};
 use utoipa::openapi::{RefOr, Required};
 
 use super::shared::{INCLUDE, STAGE};
@@ -136,6 +138,15 @@ pub(super) fn brought(route: &Route) -> Vec<Parameter> {
         brought.push(parameter("Postback-Priority", ParameterIn::Header, what, priority));
     }
     brought
+}
+
+/// The parameters that the handler reads. They have no names here: they are any members of an object.
+pub(super) fn of_query(route: &Route) -> Option<Parameter> {
+    let any = ObjectBuilder::new().additional_properties(Some(AdditionalProperties::FreeForm(true)));
+    let parameter = ParameterBuilder::new().name("query").parameter_in(ParameterIn::Query).required(Required::False);
+    let parameter = parameter.style(Some(ParameterStyle::Form)).explode(Some(true));
+    let what = "The parameters that the handler reads, each under its own name.";
+    route.takes_query().then(|| parameter.description(Some(what)).schema(Some(any)).build())
 }
 
 pub(super) fn if_none_match() -> Parameter {

@@ -10,7 +10,7 @@ use url::form_urlencoded::Serializer;
 use crate::admin::client::Client;
 use crate::admin::model::Submitted;
 use crate::cli::remote::{Done, Remote, json, said};
-use crate::cli::run::{header, read_file};
+use crate::cli::run::{header, query, read_file};
 use postback_wire::line::Escaped;
 
 /// The largest payload that is read, in bytes. It is the largest value of `server.max_payload`; the server refuses what
@@ -28,6 +28,9 @@ pub(crate) struct Submit {
     /// A header of the request, such as 'postback-run-at: +10m'; may be repeated
     #[arg(long, value_name = "HEADER", value_parser = header)]
     header: Vec<(HeaderName, HeaderValue)>,
+    /// The query of the request, such as 'lang=en&size=2'
+    #[arg(long, value_name = "QUERY", value_parser = query)]
+    query: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -46,7 +49,11 @@ impl Submit {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         let body = read_file(self.input.as_deref(), MAX_PAYLOAD)?;
-        let query = Serializer::new(String::new()).append_pair("route", &self.route).finish();
+        let target = match &self.query {
+            Some(query) => format!("{}?{query}", self.route),
+            None => self.route.clone(),
+        };
+        let query = Serializer::new(String::new()).append_pair("route", &target).finish();
         let answer = client.post_bytes(&format!("/requests?{query}"), headers, body.into()).await;
         let submitted: Submitted = answer.map_err(|error| said(&error))?;
         let Submitted { id, route } = &submitted;

@@ -87,7 +87,7 @@ export async function one(into, id, ended) {
       ["reason", request.reason], ["failed runs", request.failures], ["crashes", request.crashes],
       ["token", request.token], ["priority", request.priority || ""], ["deadline", time(request.deadline)],
       ["time limit", request.timeout_ms && duration(request.timeout_ms)], ["reports to", request.webhooks.join(", ")],
-      ["caller's webhook", request.caller_webhook], ["repeats", request.retry_of && link(request.retry_of)], ["due", time(request.due)],
+      ["query", request.query], ["caller's webhook", request.caller_webhook], ["repeats", request.retry_of && link(request.retry_of)], ["due", time(request.due)],
       ["checkpoint", request.checkpoint && element("span", {}, bytes(request.checkpoint.bytes), ", saved ",
         request.checkpoint.saved ? time(request.checkpoint.saved) : "by an earlier version")]]),
     progress(request.progress),

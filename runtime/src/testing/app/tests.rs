@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::json;
 
 use super::*;
-use crate::handler::{Batch, HandlerError, IntoHandlerError as _, Payload, State};
+use crate::handler::{Batch, HandlerError, IntoHandlerError as _, Payload, Query, State};
 use crate::testing::Answer;
 use postback_wire::report::EndReason;
 
@@ -83,6 +83,22 @@ async fn what_came_instead_is_told() {
 
     assert!(told(app.finished(&RequestId::generate()).await.unwrap_err()).starts_with("there is no request "));
     assert!(TestApp::start(App::new(()).route("a", never)).await.unwrap_err().to_string().contains("must start with"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_comes_after_the_path() {
+    #[derive(serde::Deserialize)]
+    struct Options {
+        lang: String,
+    }
+    async fn greet(options: Query<Options>) -> Result<String, String> {
+        Ok(options.into_inner().lang)
+    }
+    let app = TestApp::start(App::new(()).route("/greet", greet)).await.unwrap();
+    let id = app.submit("/greet?lang=en", &()).await.unwrap();
+    assert_eq!(app.finished(&id).await.unwrap().result::<String>().unwrap(), "en");
+    let refused = app.submit("/greet", &()).await.unwrap_err().to_string();
+    assert!(refused.contains("the query: missing field `lang`"), "{refused}");
 }
 
 #[tokio::test(start_paused = true)]

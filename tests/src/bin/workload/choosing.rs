@@ -1,11 +1,11 @@
-//! A handler whose error says what follows, one whose route decides, and one that takes a form.
+//! A handler whose error says what follows, one whose route decides, one that takes a form, and one that takes a query.
 
 use std::time::Duration;
 
-use postback::{Attempt, Form, HandlerError, IntoHandlerError as _, Payload};
+use postback::{Attempt, Config, Form, HandlerError, IntoHandlerError as _, Payload, Query, RequestId, async_handler};
 use serde::{Deserialize, Serialize};
 
-use super::Work;
+use super::{Gate, Settings, Work};
 
 /// Fails in each run but the third. The text says with which kind of error.
 pub(crate) async fn by_error(payload: Payload<Work>, attempt: Attempt) -> Result<u32, HandlerError> {
@@ -40,4 +40,24 @@ pub(crate) struct Choice {
 /// Returns the fields.
 pub(crate) async fn by_form(form: Payload<Form<Choice>>) -> Result<Choice, String> {
     Ok(form.into_inner().into_inner())
+}
+
+/// The parameters of a query.
+#[derive(Deserialize, Serialize)]
+pub(crate) struct Options {
+    lang: String,
+    #[serde(default)]
+    tag: Vec<u32>,
+}
+
+/// Waits until the gate is open, and returns the parameters.
+#[async_handler(webhook = config.webhook_url)]
+pub(crate) async fn by_query(
+    config: Config<Settings>,
+    gate: Payload<Gate>,
+    options: Query<Options>,
+    request_id: RequestId,
+) -> Result<Options, String> {
+    gate.opened().await;
+    Ok(options.into_inner())
 }
