@@ -51,7 +51,8 @@ pub(crate) fn faults(routes: &Routes) -> Vec<String> {
     let takes = |route: &Route, schedule: &CronSchedule| {
         let body = Tick::body(schedule, Timestamp::from_micros(0));
         // The handler's own code reads the body, and may panic.
-        caught(|| route.payload.is_none_or(|payload| payload.check_body(&body).is_ok())).unwrap_or(false)
+        caught(|| route.payload.is_none_or(|payload| payload.check_body(&http::HeaderMap::new(), &body).is_ok()))
+            .unwrap_or(false)
     };
     let wrong = routes.iter().filter(|route| route.schedule.as_ref().is_some_and(|schedule| !takes(route, schedule)));
     wrong

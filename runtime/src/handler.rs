@@ -16,6 +16,8 @@ mod extract;
 mod form;
 mod limits;
 mod metadata;
+#[cfg(feature = "multipart")]
+mod multipart;
 mod payload;
 mod place;
 mod progress;
@@ -43,7 +45,7 @@ pub use self::attribute::{Announcement, Reads, WebhookProbe, type_path};
 pub use self::batch::{Batch, BatchHandler, BatchItem};
 #[cfg(feature = "forward")]
 pub(crate) use self::body::is_json_type;
-pub(crate) use self::body::{FORM, PayloadError, PayloadKind};
+pub(crate) use self::body::{FORM, MULTIPART, PayloadError, PayloadKind};
 pub use self::cancellation::{CancelReason, Cancellation};
 pub(crate) use self::checkpoint::Keeper;
 pub use self::checkpoint::{Checkpoint, CheckpointError};
@@ -55,6 +57,8 @@ pub(crate) use self::extract::States;
 pub use self::extract::{Config, Extract, Headers, Parameter, State};
 pub use self::form::Form;
 pub use self::metadata::Metadata;
+#[cfg(feature = "multipart")]
+pub use self::multipart::{Multipart, Part};
 pub use self::payload::Payload;
 pub(crate) use self::place::Place;
 pub use self::progress::Progress;
@@ -103,6 +107,9 @@ pub(crate) struct RunInfo {
     pub(crate) checkpoint: Keeper,
     /// Whether the request runs again after an error of the handler. `None`: always.
     pub(crate) retry_if: Option<RetryIf>,
+    /// The files of the payload, on disk, or why they could not be written. `None`: the payload has none, or no run.
+    #[cfg(feature = "multipart")]
+    pub(crate) multipart: Option<Result<Multipart, Arc<str>>>,
     /// The bodies of a batch of requests.
     pub(crate) batch: Option<batch::SharedBodies>,
 }
@@ -122,6 +129,8 @@ pub struct Needs {
     pub(crate) of_one_request: bool,
     /// The handler takes a batch of requests.
     pub(crate) batch: bool,
+    /// The handler takes files, which the worker writes to disk.
+    pub(crate) files: bool,
 }
 
 impl Needs {
@@ -138,6 +147,7 @@ impl Needs {
             checkpoint: self.checkpoint || other.checkpoint,
             of_one_request: self.of_one_request || other.of_one_request,
             batch: self.batch || other.batch,
+            files: self.files || other.files,
         }
     }
 }

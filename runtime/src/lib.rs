@@ -120,6 +120,7 @@
 //! | `postgres` | no | the durable store in a PostgreSQL database: `store.url = "postgres://…"` |
 //! | `cron` | no | `App::cron`: handlers that run on a schedule |
 //! | `forward` | no | `App::forward` and `[[forward]]`: routes that another HTTP server answers, such as a container |
+//! | `multipart` | no | `Payload<Multipart>`: handlers that take files, as browsers and `curl -F` send them |
 //! | `schemars` | no | `App::schema`, which puts the JSON Schemas of payload and result into `/openapi.json` |
 //! | `otlp` | no | the server sends its traces to a collector: `telemetry.otlp_endpoint = "http://…"` |
 //! | `terminal` | no | the command `top` as a live view in the terminal, and progress bars of long commands |
@@ -288,6 +289,8 @@ pub use handler::{
     Extract, Form, Handler, HandlerError, Headers, IntoHandlerError, Metadata, Payload, Progress, Query, Reply, State,
     Trace,
 };
+#[cfg(feature = "multipart")]
+pub use handler::{Multipart, Part};
 pub use outcome::{Fallible, ReportOutcome, report_outcome};
 #[cfg(feature = "cron")]
 pub use policy::cron::Missed;

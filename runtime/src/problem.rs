@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::Value;
 
 pub(crate) use self::code::Code;
-use crate::handler::{FORM, PayloadError};
+use crate::handler::{FORM, MULTIPART, PayloadError};
 use postback_wire::id::RequestId;
 use postback_wire::names::metric;
 
@@ -189,11 +189,13 @@ impl From<PayloadError> for Problem {
     fn from(error: PayloadError) -> Self {
         let (code, accepts) = match &error {
             PayloadError::NoContentType { wanted } | PayloadError::ContentType { wanted, .. } => {
-                let accepts = if *wanted == FORM { FORM } else { "application/json" };
+                let accepts = if [FORM, MULTIPART].contains(wanted) { wanted } else { "application/json" };
                 (Code::UnsupportedMediaType, Some((ACCEPT, accepts)))
             }
             PayloadError::Encoding { .. } => (Code::UnsupportedContentEncoding, Some((ACCEPT_ENCODING, "gzip, zstd"))),
-            PayloadError::Empty | PayloadError::NotText(_) | PayloadError::Syntax(_) => (Code::MalformedPayload, None),
+            PayloadError::Empty | PayloadError::NotText(_) | PayloadError::Syntax(_) | PayloadError::Parts(_) => {
+                (Code::MalformedPayload, None)
+            }
             PayloadError::Field { .. } => (Code::InvalidPayload, None),
             PayloadError::Query { .. } => (Code::InvalidParameter, None),
         };

@@ -6,6 +6,8 @@
 mod after_run;
 mod checkpoint;
 mod expiry;
+#[cfg(feature = "multipart")]
+mod files;
 mod handler_task;
 mod keep;
 mod progress;

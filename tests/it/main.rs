@@ -28,6 +28,7 @@ mod listen;
 mod lists;
 mod log_lines;
 mod metrics;
+mod multipart;
 mod openapi;
 mod outcomes;
 mod paths;

@@ -146,7 +146,7 @@ fn check_body(route: &Route, run: Run) -> Result<Checked, Problem> {
             None => route.ask(&run).map_or(Answer::Unknown, Answer::Asked),
         };
         if let (Answer::Unknown | Answer::Constant(_), Some(payload)) = (&asked, route.payload) {
-            payload.check_body(&run.body)?;
+            payload.check_body(&run.headers, &run.body)?;
         }
         Ok(Checked { run, asked })
     });

@@ -180,6 +180,11 @@ fn curl(route: &Route, url: &str, needs_token: bool) -> String {
             let example = example.unwrap_or_else(|| "'name=value'".to_owned());
             format!("curl -d {example}{token} {url}{path}")
         }
+        #[cfg(feature = "multipart")]
+        Some(PayloadKind::Multipart) => {
+            let example = example.unwrap_or_else(|| "'file=@FILE'".to_owned());
+            format!("curl -F {example}{token} {url}{path}")
+        }
         Some(PayloadKind::Json(_)) => {
             let example = example.unwrap_or_else(|| "'{}'".to_owned());
             format!("curl -d {example} -H 'content-type: application/json'{token} {url}{path}")

@@ -98,6 +98,12 @@ impl<S, T: DeserializeOwned + Send + 'static> Extract<S> for Batch<T> {
         Needs { batch: true, ..Needs::default() }
     }
 
+    #[cfg(feature = "multipart")]
+    fn fault(_: &Shared<S>) -> Option<String> {
+        let is_multipart = super::multipart::is_multipart::<T>();
+        is_multipart.then(|| "a batch cannot take forms with files; take a `Payload<Multipart>`".to_owned())
+    }
+
     fn extract(run: &Run, _: &Shared<S>) -> Result<Self, String> {
         let bodies = run.info.batch.as_ref().ok_or("a handler that takes a Batch runs by App::batch")?;
         let mut bodies = bodies.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,6 +8,8 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde::de::DeserializeOwned;
 
 use super::form::{self, is_form};
+#[cfg(feature = "multipart")]
+use super::multipart::{self, is_multipart};
 use crate::panics::caught;
 
 pub(super) fn is_bytes<T: 'static>() -> bool {
@@ -23,11 +25,18 @@ pub enum PayloadKind {
     Json(fn(&[u8]) -> Result<(), PayloadError>),
     /// The handler takes the fields of a form. The function checks whether they can be read as its type.
     Form(fn(&[u8]) -> Result<(), PayloadError>),
+    /// The handler takes a form with files.
+    #[cfg(feature = "multipart")]
+    Multipart,
 }
 
 impl PayloadKind {
     /// Returns the kind of request body that a handler with the parameter `Payload<T>` takes.
     pub(super) fn of<T: DeserializeOwned + 'static>() -> Self {
+        #[cfg(feature = "multipart")]
+        if is_multipart::<T>() {
+            return Self::Multipart;
+        }
         if is_bytes::<T>() {
             Self::Bytes
         } else if is_form::<T>() {
@@ -44,22 +53,31 @@ impl PayloadKind {
             Self::Bytes => Ok(()),
             Self::Json(_) => has_type(headers, JSON, is_json_type).and_then(|()| is_readable(headers)),
             Self::Form(_) => has_type(headers, FORM, is_form_type).and_then(|()| is_readable(headers)),
+            #[cfg(feature = "multipart")]
+            Self::Multipart => {
+                has_type(headers, MULTIPART, is_multipart_type)?;
+                multipart::boundary(headers)?;
+                is_readable(headers)
+            }
         }
     }
 
     /// Checks whether the handler can read this request body. The check of a JSON body takes longer if the body is
     /// larger.
-    pub(crate) fn check_body(self, body: &[u8]) -> Result<(), PayloadError> {
+    #[cfg_attr(not(feature = "multipart"), expect(unused_variables, reason = "only a boundary is read from them"))]
+    pub(crate) fn check_body(self, headers: &HeaderMap, body: &[u8]) -> Result<(), PayloadError> {
         match self {
             Self::Bytes => Ok(()),
             Self::Json(check) | Self::Form(check) => check(body),
+            #[cfg(feature = "multipart")]
+            Self::Multipart => multipart::Multipart::in_memory(headers, body).map(drop),
         }
     }
 
     /// Checks the headers and the body of a request.
     pub(crate) fn check(self, headers: &HeaderMap, body: &[u8]) -> Result<(), PayloadError> {
         self.check_type(headers)?;
-        self.check_body(body)
+        self.check_body(headers, body)
     }
 
     /// Whether the handler accepts every body, whatever its content is. If true, the body need not be checked.
@@ -71,6 +89,7 @@ impl PayloadKind {
 /// The content types that a route takes, as an error names them.
 const JSON: &str = "application/json, or a type ending in +json";
 pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
+pub(crate) const MULTIPART: &str = "multipart/form-data";
 
 fn has_type(headers: &HeaderMap, wanted: &'static str, is_right: fn(&str) -> bool) -> Result<(), PayloadError> {
     let Some(value) = headers.get(CONTENT_TYPE) else { return Err(PayloadError::NoContentType { wanted }) };
@@ -83,6 +102,11 @@ fn has_type(headers: &HeaderMap, wanted: &'static str, is_right: fn(&str) -> boo
 
 fn is_form_type(text: &str) -> bool {
     text.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(FORM)
+}
+
+#[cfg(feature = "multipart")]
+fn is_multipart_type(text: &str) -> bool {
+    text.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(MULTIPART)
 }
 
 /// Whether the value of a header `content-type` means JSON: `application/json`, or a type that ends in `+json`.
@@ -203,6 +227,9 @@ pub enum PayloadError {
     /// is wrong.
     #[error("{path}: {problem}")]
     Field { path: String, problem: String },
+    /// The body is no form with parts, or is cut short.
+    #[error("the body is not valid multipart/form-data: {0}")]
+    Parts(String),
     /// The query cannot be read as the type of a parameter of the handler. `None`: no single parameter is wrong.
     #[error("the query{}: {problem}", parameter.as_ref().map_or_else(String::new, |name| format!(" parameter `{name}`")))]
     Query { parameter: Option<String>, problem: String },
@@ -230,7 +257,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
         kind.check_type(&headers)?;
-        kind.check_body(body.as_bytes())
+        kind.check_body(&headers, body.as_bytes())
     }
 
     #[test]
@@ -285,6 +312,6 @@ mod tests {
     fn bytes_come_as_they_are() {
         let kind = <Payload<Bytes> as Extract<()>>::payload().unwrap();
         kind.check_type(&HeaderMap::new()).unwrap();
-        kind.check_body(b"\0\xff").unwrap();
+        kind.check_body(&HeaderMap::new(), b"\0\xff").unwrap();
     }
 }

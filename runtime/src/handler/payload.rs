@@ -7,10 +7,13 @@ use serde::de::DeserializeOwned;
 
 use super::body::{PayloadKind, is_bytes, read};
 use super::extract::Parameter;
+#[cfg(feature = "multipart")]
+use super::multipart::{Multipart, is_multipart};
 use super::{Extract, Needs, Run, Shared};
 
 /// The body of the request. `Payload<T>` reads a JSON body into any `T: DeserializeOwned`. `Payload<Bytes>` takes the
-/// bytes of the body unchanged, and `Payload<`[`Form`](crate::Form)`<T>>` the fields of a form.
+/// bytes of the body unchanged, and `Payload<`[`Form`](crate::Form)`<T>>` the fields of a form. With the feature
+/// `multipart`, `Payload<Multipart>` takes a form with files.
 ///
 /// `Payload` dereferences to `T`. A request with a JSON payload must have the content type `application/json`, or a
 /// content type that ends with `+json`. The server checks the payload before it accepts the request. If the body does
@@ -37,6 +40,10 @@ impl<T: DeserializeOwned + Send + 'static> Parameter for Payload<T> {}
 
 impl<S, T: DeserializeOwned + Send + 'static> Extract<S> for Payload<T> {
     fn needs() -> Needs {
+        #[cfg(feature = "multipart")]
+        if is_multipart::<T>() {
+            return Needs { files: true, ..Needs::of_one_request() };
+        }
         Needs::of_one_request()
     }
 
@@ -49,6 +56,11 @@ impl<S, T: DeserializeOwned + Send + 'static> Extract<S> for Payload<T> {
             // `downcast` never fails here, because `T` is `Bytes`.
             let body: Box<dyn Any> = Box::new(run.body.clone());
             return body.downcast().map(|bytes| Self(*bytes)).map_err(|_| "the payload is not bytes".to_owned());
+        }
+        #[cfg(feature = "multipart")]
+        if is_multipart::<T>() {
+            let multipart: Box<dyn Any> = Box::new(Multipart::of(run)?);
+            return multipart.downcast().map(|of| Self(*of)).map_err(|_| "the payload has no parts".to_owned());
         }
         // The server has checked the body before it accepted the request. But an older version of the program, with
         // another type `T`, may have accepted the request.

@@ -7,6 +7,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::after_run::{self, RunEnd};
+#[cfg(feature = "multipart")]
+use super::files;
 use super::handler_task::Interrupted;
 use super::registration::{self, Attempts};
 use super::sink::{Captured, RunSink};
@@ -72,6 +74,8 @@ async fn run_within(context: &Arc<Context>, row: &ClaimedRequest, sink: &Arc<Run
     let Some(info) = checkpoint::with_keeper(context, route, row, info).await else {
         return context.put_back(&route.path, row.claim.clone(), false).await;
     };
+    #[cfg(feature = "multipart")]
+    let info = files::with_files(route, row, info).await;
     let cancellation = info.cancellation.clone();
     let task = handler_task::spawn(context, route, row, (sink, info), slot);
     let watched = handler_task::watch(context, row, sink, &cancelled, (task, cancellation));

@@ -375,6 +375,7 @@ async fn app(settings: Settings) -> App<Settings> {
         .retry_if(choosing::is_transient)
         .route("/choosing/form", choosing::by_form)
         .route("/choosing/query", choosing::by_query)
+        .route("/choosing/files", choosing::by_files)
         .route("/resuming", resuming::resuming)
         .route("/oversized", resuming::oversized)
         .route("/about", resuming::about)

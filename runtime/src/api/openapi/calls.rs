@@ -7,12 +7,16 @@ use utoipa::openapi::link::LinkBuilder;
 use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, PathItem, PathItemBuilder};
 use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
 use utoipa::openapi::response::{Response, ResponseBuilder};
+#[cfg(feature = "multipart")]
+use utoipa::openapi::schema::AdditionalProperties;
 use utoipa::openapi::schema::{AnyOfBuilder, KnownFormat, ObjectBuilder, Ref, SchemaFormat, Type};
 use utoipa::openapi::{RefOr, Required};
 
 use super::names::type_name;
 use super::{parameters, reads, shared};
 use crate::api::{events, result};
+#[cfg(feature = "multipart")]
+use crate::handler::MULTIPART;
 use crate::handler::{FORM, PayloadKind, Route};
 use crate::openapi::{Schemas, header, json_of};
 use crate::problem::Code;
@@ -204,6 +208,14 @@ fn body(route: &Route, types: &Types) -> Option<RequestBody> {
             body.description(Some("The fields of a form."))
                 .required(Some(Required::True))
                 .content(FORM, content.build())
+        }
+        #[cfg(feature = "multipart")]
+        PayloadKind::Multipart => {
+            let any = ObjectBuilder::new().additional_properties(Some(AdditionalProperties::FreeForm(true)));
+            let content = ContentBuilder::new().schema(Some(any));
+            body.description(Some("A form with parts, which may be files."))
+                .required(Some(Required::True))
+                .content(MULTIPART, content.build())
         }
         PayloadKind::Json(_) => {
             let example = example.and_then(|text| serde_json::from_str(text).ok());

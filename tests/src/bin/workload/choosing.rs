@@ -1,8 +1,11 @@
-//! A handler whose error says what follows, one whose route decides, one that takes a form, and one that takes a query.
+//! A handler whose error says what follows, one whose route decides, and those that take a form, files or a query.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use postback::{Attempt, Config, Form, HandlerError, IntoHandlerError as _, Payload, Query, RequestId, async_handler};
+use postback::{
+    Attempt, Config, Form, HandlerError, IntoHandlerError as _, Multipart, Payload, Query, RequestId, async_handler,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Gate, Settings, Work};
@@ -40,6 +43,34 @@ pub(crate) struct Choice {
 /// Returns the fields.
 pub(crate) async fn by_form(form: Payload<Form<Choice>>) -> Result<Choice, String> {
     Ok(form.into_inner().into_inner())
+}
+
+/// What a handler has seen of a file.
+#[derive(Serialize)]
+pub(crate) struct Seen {
+    name: String,
+    size: usize,
+    path: Option<PathBuf>,
+}
+
+/// Reads the files of the form, and returns what it has seen. Panics if the form says so.
+#[async_handler(webhook = config.webhook_url)]
+pub(crate) async fn by_files(
+    config: Config<Settings>,
+    form: Payload<Multipart>,
+    request_id: RequestId,
+) -> Result<Vec<Seen>, String> {
+    let mut seen = Vec::new();
+    for file in form.named("file") {
+        let size = file.read().await.map_err(|error| error.to_string())?.len();
+        let name = file.file_name().unwrap_or_default().to_owned();
+        seen.push(Seen { name, size, path: file.path().map(PathBuf::from) });
+    }
+    if let Some(into) = form.text("seen") {
+        std::fs::write(into, serde_json::to_vec(&seen).unwrap_or_default()).map_err(|error| error.to_string())?;
+    }
+    assert!(form.text("panics").is_none(), "the form says so");
+    Ok(seen)
 }
 
 /// The parameters of a query.
