@@ -307,8 +307,8 @@ pub use postback_macros::main;
 pub use postback_store::Durability;
 #[doc(inline)]
 pub use postback_wire::{
-    Chosen, EndReason, Ends, Format, IntoWebhook, PublicKey, ReceivedReport, Report, ReportError, RequestId,
-    RequestIdError, Secret, SecretError, SignError, Status, StoredResult, UnknownFormat, Verified, Verifies,
+    Chosen, EndReason, Ends, Format, IntoWebhook, PublicKey, ReceivedProgress, ReceivedReport, Report, ReportError,
+    RequestId, RequestIdError, Secret, SecretError, SignError, Status, StoredResult, UnknownFormat, Verified, Verifies,
     VerifyError, VerifyingKey, Webhook, WebhookError, Webhooks, sign, verify,
 };
 #[cfg(feature = "server")]

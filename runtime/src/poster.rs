@@ -209,7 +209,7 @@ fn new_reports(
     }
     let now = outbox.clock().now();
     let outcome = report.outcome(now);
-    let mut bodies = Bodies::new(&outcome, About { id: report.id(), source: "", metadata: None });
+    let mut bodies = Bodies::new(&outcome, About { id: report.id(), ..About::default() });
     let new = |target: Target| {
         let (format, target) = outbox.formats().decide(target);
         let webhook = target.into_webhook().map_err(PostKind::Webhook)?;

@@ -119,7 +119,7 @@ impl Trigger {
         let mut all = Vec::new();
         for sample in self.samples() {
             let report = self.report(sample, &id)?;
-            let about = About { id: report.id(), source: "", metadata: None };
+            let about = About { id: report.id(), ..About::default() };
             let (status, body) = (report.status().as_str(), report.outcome(clock.now()).to_report_in(format, about));
             let webhook_id = ReportId::generate();
             let text = String::from_utf8_lossy(&body).into_owned();

@@ -8,7 +8,7 @@ use crate::spans;
 use postback_store::{Extras, NewReport, Registration};
 use postback_wire::id::{ReportId, RequestId};
 use postback_wire::names::metric;
-use postback_wire::report::{About, Ends, Outcome};
+use postback_wire::report::{About, Ends, LAST_SEQUENCE, Outcome};
 use postback_wire::trace::{TRACEPARENT, TRACESTATE, TraceParent};
 use postback_wire::webhook::{Provenance, Target, Webhook, Webhooks};
 
@@ -64,10 +64,16 @@ impl RequestEnd {
     ) -> Self {
         let tells_reason = registered.as_ref().is_some_and(|registered| registered.tells_reason);
         let outcome = Outcome { tells_reason, ..outcome };
+        let tells_progress = registered.as_ref().is_some_and(|registered| registered.on.contains(Ends::PROGRESS));
         let registered = registered.filter(|registered| registered.on.contains(outcome.end()));
         let mut targets = registered.map(|registered| registered.webhooks).unwrap_or_default();
         targets.extend(extras.and_then(|extras| of_caller(extras, &outcome, &targets)));
-        let reports = reports(id, &outcome, targets, extras, &log_prefix, formats);
+        // The first word of the log line is the path of the route.
+        let source = log_prefix.split(' ').next().unwrap_or_default();
+        let sequence = tells_progress.then_some(LAST_SEQUENCE);
+        let metadata = extras.and_then(|extras| extras.metadata.as_deref());
+        let about = About { id: id.as_str(), source, metadata, sequence };
+        let reports = reports(&outcome, about, (targets, extras), &log_prefix, formats);
         Self { outcome, reports, log_prefix }
     }
 
@@ -100,24 +106,20 @@ fn of_caller(extras: &Extras, outcome: &Outcome, targets: &[Target]) -> Option<T
 }
 
 fn reports(
-    id: &RequestId,
     outcome: &Outcome,
-    targets: Vec<Target>,
-    extras: Option<&Extras>,
+    about: About<'_>,
+    (targets, extras): (Vec<Target>, Option<&Extras>),
     log_prefix: &str,
     formats: &Formats,
 ) -> Vec<NewReport> {
     if targets.is_empty() {
         return Vec::new();
     }
-    let metadata = extras.and_then(|extras| extras.metadata.as_deref());
-    // The first word of the log line is the path of the route.
-    let source = log_prefix.split(' ').next().unwrap_or_default();
-    let mut bodies = Bodies::new(outcome, About { id: id.as_str(), source, metadata });
+    let mut bodies = Bodies::new(outcome, about);
     let trace = Trace::of(extras);
     let report = |target| {
         let (format, target) = formats.decide(target);
-        let mut report = refused_or_new(id.as_str(), target, bodies.of(format), outcome.finished);
+        let mut report = refused_or_new(about.id, target, bodies.of(format), outcome.finished);
         if let (Some(trace), Target::Webhook(webhook)) = (&trace, &mut report.to) {
             trace.continue_in(webhook, report.id);
         }
@@ -127,7 +129,7 @@ fn reports(
 }
 
 /// The trace that a request belongs to. Reports of requests without a trace get one when they are sent.
-struct Trace {
+pub(super) struct Trace {
     parent: TraceParent,
     /// Whether `parent` is the span of the run. Then the spans of the deliveries are below it. Otherwise `parent` is what
     /// the caller has sent, and no span of this program is exported.
@@ -136,7 +138,7 @@ struct Trace {
 }
 
 impl Trace {
-    fn of(extras: Option<&Extras>) -> Option<Self> {
+    pub(super) fn of(extras: Option<&Extras>) -> Option<Self> {
         let run = spans::current();
         let sent = || TraceParent::parse(extras?.traceparent.as_deref()?);
         let parent = run.or_else(sent)?;
@@ -145,7 +147,7 @@ impl Trace {
     }
 
     /// Adds the headers of the trace to a webhook, unless its user has set them.
-    fn continue_in(&self, webhook: &mut Webhook, report: ReportId) {
+    pub(super) fn continue_in(&self, webhook: &mut Webhook, report: ReportId) {
         let mut own = webhook.own().clone();
         if own.headers.contains_key(TRACEPARENT) {
             return;

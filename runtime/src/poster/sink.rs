@@ -86,7 +86,7 @@ impl Outbox {
             lost(Loss::Forked, call.id(), "");
             return Vec::new();
         }
-        let about = About { id: call.id(), source: "", metadata: None };
+        let about = About { id: call.id(), ..About::default() };
         let mut bodies = Bodies::new(&outcome, about);
         let mut reports = Vec::new();
         for target in call.targets(self.default_provenance) {

@@ -34,7 +34,7 @@ pub mod webhook;
 pub use id::{RequestId, RequestIdError};
 pub use report::{EndReason, Ends, Format, Report, ReportError, Status, StoredResult, UnknownFormat};
 pub use secret::{PublicKey, Secret, SecretError, Verifies, VerifyingKey};
-pub use verify::{ReceivedReport, SignError, Verified, VerifyError, sign, verify};
+pub use verify::{ReceivedProgress, ReceivedReport, SignError, Verified, VerifyError, sign, verify};
 #[cfg(feature = "axum")]
 pub use verify::{VerifiedRejection, VerifyingKeys};
 pub use webhook::{Chosen, IntoWebhook, Webhook, WebhookError, Webhooks};

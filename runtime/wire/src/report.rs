@@ -1,6 +1,7 @@
 //! The outcome of a request, and the exact bytes of its report.
 
 mod format;
+mod progress;
 mod reason;
 mod stored;
 
@@ -12,13 +13,16 @@ use serde::{Deserialize, Serialize};
 
 #[doc(hidden)]
 pub use self::format::About;
+#[doc(hidden)]
+pub use self::progress::{LAST_SEQUENCE, OfProgress};
 pub use self::reason::EndReason;
 pub use self::reason::Reason;
 pub use self::stored::StoredResult;
 pub use crate::format::{Format, UnknownFormat};
 use crate::time::Timestamp;
 
-/// The status of a request that has ended. In JSON, the status is `"completed"`, `"failed"` or `"cancelled"`.
+/// The status of a request in a report. In JSON, the status is `"completed"`, `"failed"` or `"cancelled"`, and
+/// `"progress"` in a report of a run that has not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -30,19 +34,23 @@ pub enum Status {
     Failed,
     /// The request was cancelled.
     Cancelled,
+    /// The request has not ended: the report tells how far its run is. Only a handler with `on = [progress, …]` has such
+    /// reports.
+    Progress,
 }
 
 impl Status {
-    /// All values of `Status`. Tests of other crates use this list to check that they know every value.
+    /// All values with which a request ends. Tests of other crates use this list to check that they know every value.
     #[doc(hidden)]
     pub const ALL: [Self; 3] = [Self::Completed, Self::Failed, Self::Cancelled];
 
-    /// Returns the status as a report contains it: `completed`, `failed` or `cancelled`.
+    /// Returns the status as a report contains it: `completed`, `failed`, `cancelled` or `progress`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Completed => "completed",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
+            Self::Progress => "progress",
         }
     }
 }
@@ -53,7 +61,8 @@ impl fmt::Display for Status {
     }
 }
 
-/// A set of the ways in which a request can end. For example, each handler has a set of the outcomes that are reported.
+/// A set of the ways in which a request can end, and of what is told before. For example, each handler has a set of what
+/// is reported.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ends(u8);
 
@@ -66,6 +75,9 @@ impl Ends {
     pub const CANCELLED: Self = Self(4);
     /// The handler's future was dropped before it was finished. The status in the report is `failed`.
     pub const DROPPED: Self = Self(8);
+    /// A run of the request tells how far it is. Only the handlers of a server have such reports: elsewhere, nobody
+    /// tells a progress.
+    pub const PROGRESS: Self = Self(16);
     /// The empty set.
     pub const NONE: Self = Self(0);
 
@@ -89,11 +101,11 @@ impl Ends {
     /// Makes a set from the bits that [`bits`](Self::bits) returns. Unknown bits are ignored.
     #[doc(hidden)]
     pub fn from_bits(bits: u8) -> Self {
-        Self(bits & 15)
+        Self(bits & 31)
     }
 }
 
-/// The default is the set of `completed`, `failed` and `cancelled`, without `dropped`.
+/// The default is the set of `completed`, `failed` and `cancelled`, without `dropped` and `progress`.
 impl Default for Ends {
     fn default() -> Self {
         Self::COMPLETED.with(Self::FAILED).with(Self::CANCELLED)
@@ -107,6 +119,7 @@ impl fmt::Debug for Ends {
             (Self::FAILED, "failed"),
             (Self::CANCELLED, "cancelled"),
             (Self::DROPPED, "dropped"),
+            (Self::PROGRESS, "progress"),
         ];
         f.debug_set().entries(names.iter().filter(|(end, _)| self.contains(*end)).map(|(_, name)| name)).finish()
     }
@@ -209,6 +222,8 @@ impl Outcome {
             (Status::Failed, Reason::Dropped) => Ends::DROPPED,
             (Status::Failed, _) => Ends::FAILED,
             (Status::Cancelled, _) => Ends::CANCELLED,
+            // No outcome has this status.
+            (Status::Progress, _) => Ends::PROGRESS,
         }
     }
 
@@ -219,16 +234,19 @@ impl Outcome {
     /// Source: Cortex 0.34, "Webhooks" under `AsyncAPI`. The timestamp is in the format of RFC 3339 with a time zone.
     /// In Cortex's example, the timestamp has no time zone.
     pub fn to_report(&self, id: &str) -> Bytes {
-        self.to_report_with(id, None)
+        self.to_report_with(About { id, ..About::default() })
     }
 
-    /// Makes the body of a webhook, as [`to_report`](Self::to_report) does, and adds the metadata of the request, which
-    /// is a JSON text of its caller.
-    pub fn to_report_with(&self, id: &str, metadata: Option<&str>) -> Bytes {
+    /// Makes the body of a webhook, as [`to_report`](Self::to_report) does, and adds the sequence number of the report and
+    /// the metadata of the request, which is a JSON text of its caller.
+    fn to_report_with(&self, About { id, metadata, sequence, .. }: About<'_>) -> Bytes {
         let result_len = self.result.as_ref().or(self.error.as_ref()).map_or(0, |json| json.0.len());
-        let mut body = Vec::with_capacity(96 + id.len() + result_len + metadata.map_or(0, |text| text.len() + 12));
+        let sequence_len = if sequence.is_some() { 24 } else { 0 };
+        let metadata_len = metadata.map_or(0, |text| text.len() + 12);
+        let mut body = Vec::with_capacity(96 + id.len() + result_len + sequence_len + metadata_len);
         body.push(b'{');
         self.write_members(id, &mut body);
+        write_sequence(sequence, &mut body);
         write_metadata(metadata, &mut body);
         body.push(b'}');
         body.into()
@@ -249,6 +267,14 @@ impl Outcome {
             body.extend_from_slice(b",\"error\":");
             body.extend_from_slice(&error.0);
         }
+    }
+}
+
+/// Writes the member `sequence`, if there is any.
+fn write_sequence(sequence: Option<u64>, body: &mut Vec<u8>) {
+    if let Some(sequence) = sequence {
+        // Writing to a `Vec` does not fail.
+        let _ = write!(body, ",\"sequence\":{sequence}");
     }
 }
 

@@ -12,7 +12,7 @@ use http::HeaderMap;
 
 #[cfg(feature = "axum")]
 pub use self::extract::{VerifiedRejection, VerifyingKeys};
-pub use self::received::ReceivedReport;
+pub use self::received::{ReceivedProgress, ReceivedReport};
 pub use self::sign::{SignError, sign};
 use crate::names::header::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP};
 use crate::secret::Verifies;

@@ -341,7 +341,7 @@ async fn app(settings: Settings) -> App<Settings> {
     postback_tests::breaking::install();
     let of_route = settings.webhook_url.clone();
     let ends_of_route = of_route.as_ref().map(|url| format!("{url}/route"));
-    let app = replying::routes(App::new(settings))
+    let app = choosing::routes(replying::routes(App::new(settings)))
         .state(Flaky::default())
         .route("/echo", echo)
         .route("/wait", wait)
@@ -370,12 +370,6 @@ async fn app(settings: Settings) -> App<Settings> {
         .route("/within", within)
         .route("/flaky", flaky)
         .schema::<(), Runs>()
-        .route("/choosing/error", choosing::by_error)
-        .route("/choosing/route", choosing::by_route)
-        .retry_if(choosing::is_transient)
-        .route("/choosing/form", choosing::by_form)
-        .route("/choosing/query", choosing::by_query)
-        .route("/choosing/files", choosing::by_files)
         .route("/resuming", resuming::resuming)
         .route("/oversized", resuming::oversized)
         .route("/about", resuming::about)

@@ -5,11 +5,12 @@ use std::io::Write as _;
 
 use bytes::Bytes;
 
-use super::{EndReason, Json, Outcome, Status, write_metadata, write_string};
+use super::{EndReason, Json, Outcome, Status, write_metadata, write_sequence, write_string};
 use crate::format::Format;
+use crate::time::Timestamp;
 
 /// What a report is about, beside its outcome.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct About<'a> {
     /// The id of the request.
     pub id: &'a str,
@@ -17,13 +18,15 @@ pub struct About<'a> {
     pub source: &'a str,
     /// What the caller brought to be repeated, as JSON.
     pub metadata: Option<&'a str>,
+    /// The place of the report among those of its request. `None`: the request has one report for each webhook.
+    pub sequence: Option<u64>,
 }
 
 impl Outcome {
     /// Makes the body of a webhook in this form.
     pub fn to_report_in(&self, format: Format, about: About<'_>) -> Bytes {
         if format == Format::Cortex {
-            return self.to_report_with(about.id, about.metadata);
+            return self.to_report_with(about);
         }
         let told = self.result.as_ref().or(self.error.as_ref()).map_or(0, |json| json.bytes().len());
         let mut body = Vec::with_capacity(256 + about.id.len() + told + about.metadata.map_or(0, str::len));
@@ -60,20 +63,14 @@ impl Outcome {
         }
         write_json("result", self.result.as_ref(), body);
         write_json("error", self.error.as_ref(), body);
+        write_sequence(about.sequence, body);
         write_metadata(about.metadata, body);
         body.push(b'}');
     }
 
-    /// Source: CloudEvents 1.0.2, "JSON Event Format". A request has one such event, so the event has its id.
+    /// A request has one such event, so the event has its id.
     fn write_cloud_event(&self, about: About<'_>, body: &mut Vec<u8>) {
-        body.extend_from_slice(b"{\"specversion\":\"1.0\",\"id\":");
-        write_string(about.id, body);
-        body.extend_from_slice(b",\"source\":");
-        write_string(if about.source.is_empty() { "postback" } else { about.source }, body);
-        write(body, format_args!(",\"type\":\"postback.request.{}\",\"time\":\"{}\"", self.status, self.finished));
-        body.extend_from_slice(b",\"subject\":");
-        write_string(about.id, body);
-        body.extend_from_slice(b",\"datacontenttype\":\"application/json\",\"data\":");
+        write_event_head(about.id, about, (self.status, self.finished), body);
         self.write_data(about, body);
         body.push(b'}');
     }
@@ -84,6 +81,7 @@ impl Outcome {
             Status::Completed => "succeeded",
             Status::Failed => "failed",
             Status::Cancelled => "canceled",
+            Status::Progress => "processing",
         };
         body.extend_from_slice(b"{\"id\":");
         write_string(about.id, body);
@@ -95,6 +93,7 @@ impl Outcome {
             _ => body.extend_from_slice(b"null"),
         }
         write(body, format_args!(",\"logs\":\"\",\"completed_at\":\"{}\"", self.finished));
+        write_sequence(about.sequence, body);
         write_metadata(about.metadata, body);
         body.push(b'}');
     }
@@ -106,6 +105,7 @@ impl Outcome {
             (Status::Failed, Some(EndReason::Timeout | EndReason::Expired)) => "TIMED_OUT",
             (Status::Failed, _) => "FAILED",
             (Status::Cancelled, _) => "CANCELLED",
+            (Status::Progress, _) => "IN_PROGRESS",
         };
         body.extend_from_slice(b"{\"id\":");
         write_string(about.id, body);
@@ -119,8 +119,9 @@ impl Outcome {
                 body.extend_from_slice(b",\"error\":");
                 self.write_error(body);
             }
-            Status::Cancelled => {}
+            Status::Cancelled | Status::Progress => {}
         }
+        write_sequence(about.sequence, body);
         write_metadata(about.metadata, body);
         body.push(b'}');
     }
@@ -128,17 +129,13 @@ impl Outcome {
     /// Source: the page on webhooks of fal.
     fn write_fal(&self, about: About<'_>, body: &mut Vec<u8>) {
         let status = if self.status == Status::Completed { "OK" } else { "ERROR" };
-        for (name, before) in [("request_id", b'{'), ("gateway_request_id", b',')] {
-            body.push(before);
-            write(body, format_args!("\"{name}\":"));
-            write_string(about.id, body);
-        }
-        write(body, format_args!(",\"status\":\"{status}\",\"payload\":"));
+        write_fal_head(about.id, status, body);
         body.extend_from_slice(self.result.as_ref().map_or(b"null", |result| result.bytes()));
         if self.status != Status::Completed {
             body.extend_from_slice(b",\"error\":");
             self.write_error(body);
         }
+        write_sequence(about.sequence, body);
         write_metadata(about.metadata, body);
         body.push(b'}');
     }
@@ -157,7 +154,28 @@ impl Outcome {
     }
 }
 
-fn write(body: &mut Vec<u8>, text: fmt::Arguments<'_>) {
+/// Writes an event up to its data. Source: CloudEvents 1.0.2, "JSON Event Format".
+pub(super) fn write_event_head(id: &str, about: About<'_>, (status, at): (Status, Timestamp), body: &mut Vec<u8>) {
+    body.extend_from_slice(b"{\"specversion\":\"1.0\",\"id\":");
+    write_string(id, body);
+    body.extend_from_slice(b",\"source\":");
+    write_string(if about.source.is_empty() { "postback" } else { about.source }, body);
+    write(body, format_args!(",\"type\":\"postback.request.{status}\",\"time\":\"{at}\",\"subject\":"));
+    write_string(about.id, body);
+    body.extend_from_slice(b",\"datacontenttype\":\"application/json\",\"data\":");
+}
+
+/// Writes the members of fal up to the status.
+pub(super) fn write_fal_head(id: &str, status: &str, body: &mut Vec<u8>) {
+    for (name, before) in [("request_id", b'{'), ("gateway_request_id", b',')] {
+        body.push(before);
+        write(body, format_args!("\"{name}\":"));
+        write_string(id, body);
+    }
+    write(body, format_args!(",\"status\":\"{status}\",\"payload\":"));
+}
+
+pub(super) fn write(body: &mut Vec<u8>, text: fmt::Arguments<'_>) {
     // Writing to a `Vec` does not fail.
     let _ = body.write_fmt(text);
 }
@@ -175,7 +193,6 @@ mod tests {
 
     use super::*;
     use crate::report::Reason;
-    use crate::time::Timestamp;
 
     const METADATA: &str = r#"{"order":7}"#;
 
@@ -198,7 +215,7 @@ mod tests {
         let update = option_env!("UPDATE_GOLDEN").is_some();
         for format in Format::ALL {
             for (name, outcome) in outcomes() {
-                let about = About { id: "job-7", source: "/render", metadata: Some(METADATA) };
+                let about = About { id: "job-7", source: "/render", metadata: Some(METADATA), sequence: None };
                 let body = outcome.to_report_in(format, about);
                 let value: Value = serde_json::from_slice(&body).unwrap();
                 assert!(!String::from_utf8_lossy(&body).contains("secret"), "the detail is for the operator");
@@ -218,7 +235,7 @@ mod tests {
     fn an_empty_result_is_null_where_the_member_must_be_there() {
         let outcome = Outcome::completed(None, Timestamp::from_micros(0));
         for (format, member) in [(Format::Replicate, "output"), (Format::RunPod, "output"), (Format::Fal, "payload")] {
-            let body = outcome.to_report_in(format, About { id: "1", source: "", metadata: None });
+            let body = outcome.to_report_in(format, About { id: "1", ..About::default() });
             let value: Value = serde_json::from_slice(&body).unwrap();
             assert!(value[member].is_null() && value.as_object().unwrap().contains_key(member), "{value}");
         }

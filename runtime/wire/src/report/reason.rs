@@ -111,11 +111,11 @@ impl EndReason {
         }
     }
 
-    /// Returns the reason that reports show for an outcome, or `None` if the request was completed.
+    /// Returns the reason that reports show for an outcome, or `None` if the request was completed or has not ended.
     #[doc(hidden)]
     pub fn of(status: Status, reason: Reason) -> Option<Self> {
         match (status, reason) {
-            (Status::Completed, _) => None,
+            (Status::Completed | Status::Progress, _) => None,
             (Status::Cancelled, _) => Some(Self::Cancelled),
             (Status::Failed, Reason::None | Reason::Error | Reason::Elsewhere) => Some(Self::Error),
             (Status::Failed, Reason::Panic) => Some(Self::Panic),

@@ -12,8 +12,8 @@ use crate::time::Timestamp;
 /// The body of a webhook, as a receiver parses it: a report in the default format.
 ///
 /// `T` is the type of the result. Members that are not in every report are an `Option`, so the same type can be used
-/// for the reports of completed, failed and cancelled requests. Members that this version of Postback does not know are
-/// ignored.
+/// for the reports of completed, failed and cancelled requests, and for reports of a progress. Members that this version of
+/// Postback does not know are ignored.
 ///
 /// Verify the webhook before you parse its body. The extractor [`Verified<ReceivedReport<T>>`](crate::Verified)
 /// verifies and parses.
@@ -34,14 +34,19 @@ use crate::time::Timestamp;
 /// let report: ReceivedReport<Transcript> = serde_json::from_slice(br#"{"id":"8","status":"failed","reason":"error","error":"no audio"}"#)?;
 /// assert_eq!(report.status, Status::Failed);
 /// assert_eq!((report.reason, report.error), (Some(EndReason::Error), Some("no audio".into())));
+///
+/// let body = br#"{"id":"9","status":"progress","progress":{"fraction":0.5,"message":"minute 17","detail":null},"sequence":3}"#;
+/// let report: ReceivedReport<Transcript> = serde_json::from_slice(body)?;
+/// assert_eq!((report.status, report.sequence), (Status::Progress, Some(3)));
+/// assert_eq!(report.progress.unwrap().message.as_deref(), Some("minute 17"));
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[non_exhaustive]
 pub struct ReceivedReport<T> {
     /// The id of the request. The id of the report is another id: [`Verified::id`](crate::Verified::id).
     pub id: String,
-    /// The status of the request: completed, failed or cancelled.
+    /// The status of the request: completed, failed or cancelled, or [`Status::Progress`] if it has not ended.
     pub status: Status,
     /// The reason why the request was not completed. `None` if the request was completed, or if the handler does not
     /// ask for the reason with the attribute's argument `error`.
@@ -56,7 +61,11 @@ pub struct ReceivedReport<T> {
     /// function returns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Value>,
-    /// The time at which the request ended. `None` if the report has no result.
+    /// How far the run of the request is. `None` if the request has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ReceivedProgress>,
+    /// The time at which the request ended, or at which the handler told its progress. `None` if the report has neither a
+    /// result nor a progress.
     #[serde(
         default,
         deserialize_with = "read_time",
@@ -64,6 +73,22 @@ pub struct ReceivedReport<T> {
         skip_serializing_if = "Option::is_none"
     )]
     pub timestamp: Option<SystemTime>,
+    /// The place of the report among those of its request. A report with a smaller number than one that has come already
+    /// is out of date. `None` if the handler has no reports of a progress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
+}
+
+/// How far a run is, in a report of a progress. What the handler has not told is `None`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[non_exhaustive]
+pub struct ReceivedProgress {
+    /// How much of the work is done, from 0 to 1.
+    pub fraction: Option<f64>,
+    /// What the handler is doing.
+    pub message: Option<String>,
+    /// What the handler tells beside them.
+    pub detail: Option<Value>,
 }
 
 /// Returns `None`, the default of a missing result. `#[serde(default)]` without this function would need `T: Default`.
@@ -90,7 +115,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::report::{Json, Outcome, Reason};
+    use crate::report::{About, Format, Json, LAST_SEQUENCE, OfProgress, Outcome, Reason};
 
     #[derive(Debug, PartialEq, Deserialize, Serialize)]
     struct Summary {
@@ -135,6 +160,25 @@ mod tests {
     }
 
     #[test]
+    fn the_same_type_reads_a_progress_and_the_end_after_it() {
+        let about = About { id: "job-7", ..About::default() };
+        let progress = OfProgress { fraction: Some(0.5), message: Some("page 3"), detail: None, sequence: 4, at: AT };
+        let body = progress.to_report_in(Format::Cortex, about);
+        let told: Received = serde_json::from_slice(&body).unwrap();
+        assert_eq!(serde_json::to_vec(&told).unwrap(), body, "it is written as it was sent");
+        assert_eq!((told.status, told.sequence, told.result), (Status::Progress, Some(4), None));
+        let (progress, at) = (told.progress.unwrap(), UNIX_EPOCH + Duration::from_micros(1_795_420_800_123_456));
+        assert_eq!((progress.fraction, progress.message.as_deref()), (Some(0.5), Some("page 3")));
+        assert_eq!((progress.detail, told.timestamp), (None, Some(at)));
+
+        let of_end = About { sequence: Some(LAST_SEQUENCE), ..about };
+        let body = Outcome::completed(Json::of(&json!({"pages": 3})).unwrap(), AT).to_report_in(Format::Cortex, of_end);
+        let end: Received = serde_json::from_slice(&body).unwrap();
+        assert_eq!(serde_json::to_vec(&end).unwrap(), body, "it is written as it was sent");
+        assert!(end.sequence > told.sequence && end.progress.is_none());
+    }
+
+    #[test]
     fn members_of_later_versions_are_ignored_and_what_is_no_report_is_refused() {
         let read = |json: Value| serde_json::from_value::<Received>(json).map_err(|error| error.to_string());
         let known = json!({"id": "1", "status": "failed", "cause": "none", "result": null, "timestamp": null});
@@ -143,7 +187,9 @@ mod tests {
         assert_eq!(evicted.reason, Some(EndReason::Other("evicted".into())));
         let refused = |json| read(json).unwrap_err();
         assert!(refused(json!({"status": "failed"})).contains("missing field `id`"));
-        assert!(refused(json!({"id": "1", "status": "done"})).contains("`completed`, `failed`, `cancelled`"));
+        assert!(
+            refused(json!({"id": "1", "status": "done"})).contains("`completed`, `failed`, `cancelled`, `progress`")
+        );
         assert!(refused(json!({"id": "1", "status": "completed", "result": {"pages": "3"}})).contains("u32"));
         refused(json!({"id": "1", "status": "completed", "timestamp": "yesterday"}));
     }

@@ -92,3 +92,13 @@ pub(crate) async fn by_query(
     gate.opened().await;
     Ok(options.into_inner())
 }
+
+/// Adds the routes.
+pub(crate) fn routes(app: App<Settings>) -> App<Settings> {
+    app.route("/choosing/error", by_error)
+        .route("/choosing/route", by_route)
+        .retry_if(is_transient)
+        .route("/choosing/form", by_form)
+        .route("/choosing/query", by_query)
+        .route("/choosing/files", by_files)
+}
