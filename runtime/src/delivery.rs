@@ -25,6 +25,8 @@ mod log;
 mod lookup;
 mod own_addresses;
 mod probes;
+#[cfg(feature = "server")]
+mod progress;
 mod raw_answer;
 mod scheduler;
 mod shortage;
@@ -54,6 +56,8 @@ pub(crate) use self::exchange::{ExchangeError, connector, exchange, host};
 #[cfg(all(feature = "testing", feature = "server"))]
 pub(crate) use self::in_memory::InMemory;
 pub(crate) use self::lookup::{Lookup, System};
+#[cfg(feature = "server")]
+pub(crate) use self::progress::{ProgressEnd, ProgressReport};
 use self::scheduler::Scheduler;
 #[cfg(feature = "server")]
 pub(crate) use self::trial::Trial;

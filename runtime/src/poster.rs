@@ -16,6 +16,8 @@ mod formats;
 mod loss;
 mod process;
 #[cfg(feature = "server")]
+mod progress;
+#[cfg(feature = "server")]
 mod request_end;
 mod sink;
 
@@ -30,6 +32,8 @@ pub use self::flushed::Flushed;
 use self::formats::Bodies;
 pub(crate) use self::formats::Formats;
 pub(crate) use self::loss::{Loss, lost};
+#[cfg(feature = "server")]
+pub(crate) use self::progress::ProgressReports;
 #[cfg(feature = "server")]
 pub(crate) use self::request_end::{Registered, RequestEnd};
 pub(crate) use self::sink::Outbox;

@@ -33,6 +33,7 @@ mod openapi;
 mod outcomes;
 mod paths;
 mod progress;
+mod progress_webhooks;
 mod query;
 mod reasons;
 mod replay;

@@ -10,8 +10,8 @@ use crate::arguments::{Arguments, GivenKeys, Values, boolean, parse_crate, word}
 use crate::diagnostics::{Diagnostics, listed, unknown};
 
 const KEYS: [&str; 8] = ["webhook", "request_id", "on", "error", "result", "format", "durable", "crate"];
-/// The names of the outcomes that a user can list in the argument `on`.
-const OUTCOMES: [&str; 4] = ["completed", "failed", "cancelled", "dropped"];
+/// The names of the outcomes, and of what comes before, that a user can list in the argument `on`.
+const OUTCOMES: [&str; 5] = ["completed", "failed", "cancelled", "dropped", "progress"];
 /// The forms of reports: the word of the user, and the variant of the runtime's enum `Format`.
 const FORMATS: [(&str, &str); 6] = [
     ("cortex", "Cortex"),

@@ -163,6 +163,7 @@ impl Node {
         let link = NewSecret::generate().ok();
         let of_link = link.as_ref().and_then(|link| AdminToken::new(link.reveal()));
         let gate = Gate::new(settings.admin_token.clone(), of_link, sessions.clone());
+        let outbox = outbox.telling_progress(control.clone());
         let worker = Worker::new(outbox, served.routes.clone(), settings.worker, handlers, settings.grace);
         let (lost, max_crashes) = (worker.lost(), worker.control());
         let parts = reload::Parts {

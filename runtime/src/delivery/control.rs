@@ -1,5 +1,5 @@
-//! What others may ask of a running delivery: which circuits are open, and to use other options. The loop answers between
-//! two events, so an answer shows one moment, and nothing is paid while nobody asks.
+//! What others may ask of a running delivery: which circuits are open, to use other options, and to tell a progress. The
+//! loop answers between two events, so an answer shows one moment, and nothing is paid while nobody asks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Options;
+#[cfg(feature = "server")]
+use super::progress::ProgressOrder;
 
 /// The largest number of questions that wait for the loop.
 const MAX_WAITING: usize = 8;
@@ -20,6 +22,9 @@ pub(super) enum Order {
     Circuits(oneshot::Sender<Vec<Circuit>>),
     /// Use these options from now on.
     Replace(Box<Options>),
+    /// Make an attempt to send this report now, or not at all.
+    #[cfg(feature = "server")]
+    Progress(Box<ProgressOrder>),
 }
 
 /// An open circuit.
@@ -42,6 +47,12 @@ impl Control {
     pub(crate) async fn replace(&self, options: Options) {
         // Sending fails only if the delivery has ended.
         let _ = self.0.send(Order::Replace(Box::new(options))).await;
+    }
+
+    /// Gives an order to the loop. Fails if the delivery has ended.
+    #[cfg(feature = "server")]
+    pub(super) async fn order(&self, order: Order) -> Result<(), ()> {
+        self.0.send(order).await.map_err(drop)
     }
 
     /// Returns the open circuits, in the order of their names. Returns nothing if the delivery has ended.

@@ -50,10 +50,10 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(500);
 
 /// Makes the attempt of a claimed report, and settles and logs the report.
 pub(super) struct Deliverer {
-    store: Store,
+    pub(super) store: Store,
     clock: Clock,
     rules: RwLock<Arc<Rules>>,
-    sender: Sender,
+    pub(super) sender: Sender,
     log: Log,
     failures: FailureLog,
     settling: Semaphore,
@@ -110,7 +110,7 @@ impl Deliverer {
         self.sender.replace(options);
     }
 
-    fn rules(&self) -> Arc<Rules> {
+    pub(super) fn rules(&self) -> Arc<Rules> {
         Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
     }
 

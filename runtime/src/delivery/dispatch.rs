@@ -19,6 +19,8 @@ use super::deliver::Deliverer;
 use super::event::{Event, Slot};
 use super::failure_log::{FailureLog, store_backoff};
 use super::log::spoken;
+#[cfg(feature = "server")]
+use super::progress::ProgressOrder;
 use super::scheduler::{Bounds, Claim, ParkReason, Schedulable as _, Scheduler};
 use super::work::Work;
 use crate::policy::breaker::Change;
@@ -28,6 +30,8 @@ use postback_store::{ClaimedReport, Error, PreClaimed, Store};
 use postback_wire::names::metric;
 use postback_wire::time::Clock;
 use postback_wire::webhook::Shown;
+#[cfg(feature = "server")]
+use postback_wire::webhook::origin_of;
 
 /// While this many reports are being parked, the loop takes no more reports into memory.
 const MAX_PARKING: usize = 1_024;
@@ -173,8 +177,26 @@ impl Dispatcher {
                 self.scheduler.set_limits(limits, options.own_concurrency.clone(), now);
                 self.deliverer.replace(&options);
             }
+            #[cfg(feature = "server")]
+            Order::Progress(order) => self.send_progress(*order, now),
             // Sending fails only if the caller has gone.
             Order::Circuits(answer) => drop(answer.send(self.scheduler.circuits(now))),
+        }
+    }
+
+    /// Begins the attempt of a report of a progress, or answers that there is none.
+    #[cfg(feature = "server")]
+    fn send_progress(&mut self, order: ProgressOrder, now: SinceStart) {
+        if order.is_given_up() {
+            return;
+        }
+        match self.scheduler.begin_at_once(origin_of(order.report.webhook.url()), order.url(), now) {
+            Ok(attempt) => {
+                let (slot, stop) = (Slot::new(attempt, self.events.clone()), self.shutdown.clone());
+                let deliverer = Arc::clone(&self.deliverer);
+                self.shutdown.spawn(async move { deliverer.send_progress(order, slot, &stop).await });
+            }
+            Err(why) => order.withhold(why),
         }
     }
 

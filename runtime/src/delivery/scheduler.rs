@@ -6,6 +6,8 @@
 //! Invariants: the scheduler never waits for anything. Its memory is limited. This is true for the waiting reports and
 //! for what the scheduler remembers about origins, idle origins included.
 
+#[cfg(feature = "server")]
+mod at_once;
 mod circuits;
 mod claims;
 mod failing;
@@ -20,6 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::queue::Queue;
+#[cfg(feature = "server")]
+pub(super) use self::terms::Withheld;
 pub(super) use self::terms::{Bounds, Claim, Effects, ParkReason, Schedulable, StartedAttempt};
 use crate::policy::breaker::{Change, Health, Scope};
 use crate::policy::turns::{Key, Limits, SinceStart, Turns};

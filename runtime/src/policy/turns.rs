@@ -11,6 +11,9 @@
 //! - An eighth of the slots is kept for origins with few attempts in flight. So if prompt origins use all the slots
 //!   that they may use and then begin to hang, other origins still have slots.
 
+#[cfg(feature = "server")]
+mod at_once;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -256,18 +259,11 @@ impl<T> Turns<T> {
     /// origins could always take the slots that the first large origin needs, and this origin might never start an
     /// attempt.
     fn next_group(&self) -> Option<LimitGroup> {
-        let Limits { total, slow, unproven, .. } = self.limits;
-        let SlotsInUse { all, by_slow, by_unproven, .. } = self.in_use;
-        if all >= total {
+        if self.in_use.all >= self.limits.total {
             return None;
         }
         let first = |group: LimitGroup| {
-            let open = match group {
-                LimitGroup::Small | LimitGroup::Large | LimitGroup::BeyondShare => true,
-                LimitGroup::Unproven => by_unproven < unproven,
-                LimitGroup::Slow | LimitGroup::SlowLarge => by_slow < slow && by_unproven < unproven,
-            };
-            let (&ticket, &key) = self.ready[group as usize].first_key_value().filter(|_| open)?;
+            let (&ticket, &key) = self.ready[group as usize].first_key_value().filter(|_| self.is_open(group))?;
             Some((ticket, group, key))
         };
         let earliest = |ready: &[LimitGroup]| ready.iter().filter_map(|group| first(*group)).min();
@@ -279,6 +275,17 @@ impl<T> Turns<T> {
             .min();
         let beyond = || if large.is_none() { first(LimitGroup::BeyondShare).filter(fits) } else { None };
         within.or_else(beyond).map(|(_, group, _)| group)
+    }
+
+    /// Whether the limits that all origins of this group have together allow an attempt.
+    fn is_open(&self, group: LimitGroup) -> bool {
+        let Limits { slow, unproven, .. } = self.limits;
+        let SlotsInUse { by_slow, by_unproven, .. } = self.in_use;
+        match group {
+            LimitGroup::Small | LimitGroup::Large | LimitGroup::BeyondShare => true,
+            LimitGroup::Unproven => by_unproven < unproven,
+            LimitGroup::Slow | LimitGroup::SlowLarge => by_slow < slow && by_unproven < unproven,
+        }
     }
 
     fn has_room_for_large(&self, key: Key) -> bool {
@@ -332,9 +339,14 @@ impl<T> Turns<T> {
 
 impl<T> Origin<T> {
     fn current_group(&self, limits: &Limits) -> Option<LimitGroup> {
+        if self.queue.is_empty() { None } else { self.group_of_next(limits) }
+    }
+
+    /// Returns the group of the origin, as if it had an attempt to start.
+    fn group_of_next(&self, limits: &Limits) -> Option<LimitGroup> {
         let n = self.in_flight;
         let most = self.own_limit.unwrap_or(limits.share);
-        if self.queue.is_empty() || self.paused {
+        if self.paused {
             return None;
         }
         match (self.average_time, n < limits.small, n < most) {

@@ -6,6 +6,8 @@ use super::call::{Call, Role, Sink};
 use super::fork_guard::ForkGuard;
 use super::formats::{Bodies, Formats};
 use super::{Loss, lost};
+#[cfg(feature = "server")]
+use crate::delivery::Control;
 use postback_store::{self as store, NewReport, Store};
 use postback_wire::line::Causes;
 use postback_wire::report::{About, Outcome};
@@ -24,6 +26,9 @@ pub(crate) struct Outbox {
     formats: Formats,
     /// Who chose a webhook, if neither the webhook nor the call contains this information.
     default_provenance: Provenance,
+    /// The delivery that sends reports of a progress. `None`: nobody sends them.
+    #[cfg(feature = "server")]
+    delivery: Option<Control>,
 }
 
 impl Outbox {
@@ -37,6 +42,8 @@ impl Outbox {
             fork_guard: ForkGuard::here(),
             formats: Formats::default(),
             default_provenance: Provenance::Operator,
+            #[cfg(feature = "server")]
+            delivery: None,
         }
     }
 
@@ -45,6 +52,17 @@ impl Outbox {
     #[cfg(feature = "server")]
     pub(crate) fn of_server(store: Store, clock: Clock) -> Self {
         Self { default_provenance: Provenance::Caller, ..Self::new(store, clock) }
+    }
+
+    /// Lets this delivery send the progress of runs.
+    #[cfg(feature = "server")]
+    pub(crate) fn telling_progress(self, delivery: Control) -> Self {
+        Self { delivery: Some(delivery), ..self }
+    }
+
+    #[cfg(feature = "server")]
+    pub(super) fn delivery(&self) -> Option<Control> {
+        self.delivery.clone()
     }
 
     pub(super) fn formats(&self) -> &Formats {

@@ -79,7 +79,7 @@ async fn run_within(context: &Arc<Context>, row: &ClaimedRequest, sink: &Arc<Run
     let cancellation = info.cancellation.clone();
     let task = handler_task::spawn(context, route, row, (sink, info), slot);
     let watched = handler_task::watch(context, row, sink, &cancelled, (task, cancellation));
-    let (mut end, took) = match progress::stored_during(context, row, telling.as_deref(), watched).await {
+    let (mut end, took) = match progress::stored_during(context, row, (telling.as_deref(), sink), watched).await {
         Ok(ended) => ended,
         Err(Interrupted { begun }) => {
             registration::store(context, &row.claim, sink.registration(), Attempts::One).await;

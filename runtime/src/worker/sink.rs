@@ -9,8 +9,9 @@ use crate::poster::ambient::{Call, Role, Sink};
 use crate::poster::{Loss, Outbox, Registered, lost};
 use postback_store::Registration;
 use postback_wire::id::RequestId;
-use postback_wire::report::Outcome;
+use postback_wire::report::{Ends, Outcome};
 use postback_wire::time::Timestamp;
+use postback_wire::webhook::Target;
 
 /// The sink of one run of a request. It receives the outcomes of annotated function calls during the run.
 pub(super) struct RunSink {
@@ -58,6 +59,14 @@ impl RunSink {
     /// the id of the request has begun.
     pub(super) fn registration(&self) -> Option<Registration> {
         self.captured().registered.as_ref().map(Registered::stored)
+    }
+
+    /// Returns the webhooks that want the progress of the run. `None`: there is none, or the annotated function call has
+    /// not begun.
+    pub(super) fn wanting_progress(&self) -> Option<Vec<Target>> {
+        let captured = self.captured();
+        let wanting = captured.registered.as_ref().filter(|registered| registered.on.contains(Ends::PROGRESS));
+        wanting.map(|registered| registered.webhooks.clone())
     }
 
     /// Removes and returns the webhooks and the outcome that this sink has received. This sink ignores later outcomes,
@@ -129,7 +138,6 @@ mod tests {
     use crate::report_outcome;
     use postback_store::{self as store, Location, Store};
     use postback_wire::id::NodeId;
-    use postback_wire::report::Ends;
     use postback_wire::time::Clock;
 
     async fn sink(id: &str) -> Arc<RunSink> {

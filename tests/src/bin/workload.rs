@@ -362,6 +362,7 @@ async fn app(settings: Settings) -> App<Settings> {
         .route("/unserializable", unserializable)
         .route("/tell", tell)
         .route("/paced", pacing::paced)
+        .route("/watched", pacing::watched)
         .route("/reasoned", reasoned)
         .route("/spawn", spawn)
         .route("/named", named)

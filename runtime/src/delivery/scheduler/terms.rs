@@ -47,6 +47,16 @@ pub(in crate::delivery) enum ParkReason {
     Share,
 }
 
+/// Why an attempt that must not wait may not start.
+#[cfg(feature = "server")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::delivery) enum Withheld {
+    /// The circuit of the origin or of the URL is open.
+    Circuit,
+    /// The slots are needed for reports that wait, or there is none.
+    Busy,
+}
+
 /// Asks the caller of the scheduler to claim parked reports from the store. The caller passes the result of the
 /// claim to `Scheduler::claimed`.
 #[derive(Debug)]

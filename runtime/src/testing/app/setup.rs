@@ -88,8 +88,9 @@ async fn start(settings: Settings, routes: Routes, longest: Duration) -> Result<
     let guard = options.guard();
     let delivery = Delivery::new(store.clone(), clock.clone(), options);
     let delivery = delivery.map_err(|error| TestError(Causes(&error).to_string()))?;
-    stop.spawn(delivery.run(stop.clone()));
     let outbox = Outbox::of_server(store.clone(), clock.clone());
+    let outbox = outbox.with_formats(routes.formats().clone()).telling_progress(delivery.control());
+    stop.spawn(delivery.run(stop.clone()));
     let worker =
         Worker::new(outbox, routes.clone(), settings.worker, Handle::current(), GRACE).polling_after(SLOW_POLL);
     apply_route_limits(&routes, &store, worker.control().rooms());

@@ -1,5 +1,7 @@
 //! Tests of the app inside a test. The clock is tokio's, and paused.
 
+mod progress;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 

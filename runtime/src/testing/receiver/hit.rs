@@ -57,7 +57,7 @@ impl Hit {
 
     /// Returns the member `status` of the report. `None`: the body has none, or another word.
     pub fn status(&self) -> Option<Status> {
-        let all = [Status::Completed, Status::Failed, Status::Cancelled];
+        let all = [Status::Completed, Status::Failed, Status::Cancelled, Status::Progress];
         all.into_iter().find(|status| self.text("status") == Some(status.as_str()))
     }
 

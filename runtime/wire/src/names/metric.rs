@@ -149,6 +149,9 @@ metrics! {
     REPORTS_LOST = "postback_reports_lost_total", Counter, Count, ["reason"];
     /// Reports that are never sent, because reporting is turned off.
     REPORTS_DISCARDED = "postback_reports_discarded_total", Counter, Count, [];
+    /// Reports of a progress. `sent`: the receiver has taken it. `failed`: it was not taken, or could not be sent, and is
+    /// not sent again. `replaced`: a newer one came before it was sent.
+    PROGRESS_REPORTS = "postback_progress_reports_total", Counter, Count, ["result"];
     /// Attempts to deliver a report. Each attempt is one HTTP request.
     ATTEMPTS = "postback_delivery_attempts_total", Counter, Count, ["result"];
     /// HTTP requests to receivers that do not count as attempts. `lookups`, `files`, `memory` or `connections`: the

@@ -1,10 +1,12 @@
-//! Handlers that tell their progress: at a pace, for the load program, and wrongly.
+//! Handlers that tell their progress all the time: at a pace, for the load program, to a webhook, and wrongly.
 
 use std::time::Duration;
 
-use postback::{Payload, Progress};
+use postback::{Config, Payload, Progress, RequestId, async_handler};
 use serde::Deserialize;
 use tokio::time::MissedTickBehavior;
+
+use super::{Gate, Settings};
 
 /// How many updates a second, and for how many seconds.
 #[derive(Deserialize)]
@@ -38,4 +40,21 @@ pub async fn odd(progress: Progress) -> Result<(), String> {
     progress.report(0.5, "half");
     progress.report_with(f64::NAN, "no number", &"x".repeat(5_000));
     Ok(())
+}
+
+/// Tells how many steps it has made, until its gate is open. Reports that to the webhook, too.
+#[async_handler(webhook = config.webhook_url, on = [progress, completed, failed, cancelled])]
+pub async fn watched(
+    config: Config<Settings>,
+    gate: Payload<Gate>,
+    progress: Progress,
+    request_id: RequestId,
+) -> Result<u32, String> {
+    let mut steps = 0;
+    while !gate.is_open() {
+        steps += 1;
+        progress.report(0.5, format!("step {steps}"));
+        tokio::time::sleep(Gate::LOOK_EVERY).await;
+    }
+    Ok(steps)
 }

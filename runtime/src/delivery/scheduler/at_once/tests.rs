@@ -1,0 +1,80 @@
+//! Tests of when an attempt that never waits may begin, and of what its end tells.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::*;
+use crate::delivery::scheduler::Bounds;
+use crate::policy::breaker::Health;
+use crate::policy::turns::Limits;
+
+const QUICK: Duration = Duration::from_millis(5);
+const NOW: SinceStart = SinceStart::from_secs(100);
+const URL: &str = "x://0/a";
+
+/// A report to [`URL`].
+#[derive(Debug, PartialEq)]
+struct Report;
+
+impl Schedulable for Report {
+    fn units(&self) -> usize {
+        1
+    }
+
+    fn url(&self) -> &'static str {
+        URL
+    }
+}
+
+fn scheduler() -> Scheduler<Report> {
+    Scheduler::new(Limits::new(8, 4), Bounds { backlog: 10, idle: 2, parked: 2 }, HashMap::new())
+}
+
+fn take(scheduler: &mut Scheduler<Report>) {
+    let key = scheduler.key("x://0", URL);
+    assert!(scheduler.take(key, Report, NOW).is_none());
+}
+
+#[test]
+fn it_opens_no_circuit_and_waits_for_none() {
+    let mut scheduler = scheduler();
+    for _ in 0..100 {
+        let attempt = scheduler.begin_at_once("x://0", URL, NOW).unwrap();
+        assert!(scheduler.ended(attempt, Health::Unknown, None, QUICK, NOW).unwrap().changes.is_empty());
+    }
+    // Reports that fail open the circuit.
+    for _ in 0..10 {
+        take(&mut scheduler);
+        let (attempt, _) = scheduler.next(NOW).unwrap();
+        scheduler.ended(attempt, Health::Unreachable, None, QUICK, NOW).unwrap();
+    }
+    assert_eq!(scheduler.open(), 1);
+    for now in [NOW, NOW + Duration::from_mins(10)] {
+        assert_eq!(scheduler.begin_at_once("x://0", URL, now).unwrap_err(), Withheld::Circuit, "a report tests it");
+    }
+}
+
+#[test]
+fn it_takes_no_slot_from_a_report_that_waits() {
+    let mut scheduler = scheduler();
+    take(&mut scheduler);
+    assert_eq!(scheduler.begin_at_once("x://0", URL, NOW).unwrap_err(), Withheld::Busy);
+    let (attempt, Report) = scheduler.next(NOW).unwrap();
+    scheduler.ended(attempt, Health::Works, None, QUICK, NOW).unwrap();
+    let begun: Vec<_> = std::iter::from_fn(|| scheduler.begin_at_once("x://0", URL, NOW).ok()).collect();
+    assert_eq!((begun.len(), scheduler.in_flight()), (2, 2), "an origin has half of its share");
+    for attempt in begun {
+        scheduler.ended(attempt, Health::Unknown, None, QUICK, NOW).unwrap();
+    }
+    assert_eq!(scheduler.in_flight(), 0);
+}
+
+#[test]
+fn origins_that_are_refused_are_forgotten() {
+    let mut scheduler = scheduler();
+    for origin in 0..100 {
+        let origin = format!("x://{origin}");
+        let _ = scheduler.begin_at_once(&origin, &origin, NOW);
+    }
+    assert!(scheduler.queues.len() <= 10, "{}", scheduler.queues.len());
+}
