@@ -18,6 +18,7 @@ use super::event::Slot;
 use super::log;
 use super::scheduler::Withheld;
 use crate::policy::after_attempt::AttemptEnd;
+use postback_store::LEASE_MARGIN;
 use postback_store::shutdown::Shutdown;
 use postback_wire::id::{ReportId, RequestId};
 use postback_wire::webhook::{Shown, Webhook};
@@ -25,6 +26,7 @@ use postback_wire::webhook::{Shown, Webhook};
 /// The longest time that an attempt may take. It is shorter than the margin of the lease of a node, and than the time of
 /// other attempts, because the next progress is worth more than an old one.
 const LONGEST: Duration = Duration::from_secs(4);
+const _: () = assert!(LONGEST.as_millis() < LEASE_MARGIN.as_millis());
 
 /// A report of the progress of a run.
 #[derive(Clone, Debug)]
@@ -125,10 +127,17 @@ impl Deliverer {
         let policy = rules.destinations.policy_for(webhook);
         let message = Message { id: *id, subject: request.as_str(), body: body.clone(), span: None };
         let url = Shown(webhook.url());
-        let Ok(result) = tokio::time::timeout(LONGEST, self.sender.send(message, webhook, &policy)).await else {
-            let limit = log::spoken(LONGEST);
-            tracing::debug!(request_id = %request, webhook_id = %id, %url, "a progress of {request} was not taken by {url} within {limit}");
-            return ProgressEnd::Failed;
+        let result = tokio::select! {
+            // The time comes first: after a machine has stood still, nothing is sent that is out of date.
+            biased;
+            () = tokio::time::sleep(LONGEST) => {
+                let limit = log::spoken(LONGEST);
+                tracing::debug!(
+                    request_id = %request, webhook_id = %id, %url, "a progress of {request} was not taken by {url} within {limit}"
+                );
+                return ProgressEnd::Failed;
+            }
+            result = self.sender.send(message, webhook, &policy) => result,
         };
         let (status, error) = (result.attempt.status, result.attempt.error.as_deref());
         let ms = u64::try_from(result.attempt.took.as_millis()).unwrap_or(u64::MAX);

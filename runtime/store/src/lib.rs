@@ -110,7 +110,7 @@ use self::inbox::Inbox;
 pub use self::list::{Cursor, ListFilter, Listed, ListedStatus, Page};
 use self::local::Local;
 use self::nodes::Lease;
-pub use self::nodes::{NodeRecord, Recovered};
+pub use self::nodes::{MARGIN as LEASE_MARGIN, NodeRecord, Recovered};
 use self::ops::Kind;
 pub use self::ops::{Cancelled, DisabledNow, Load, Replayed};
 pub use self::options::Durability;

@@ -19,7 +19,7 @@ use postback_wire::id::RequestId;
 use postback_wire::time::Timestamp;
 
 /// A node stops beginning runs when this much of its lease is left, so that it has stopped before others take over.
-const MARGIN: Duration = Duration::from_secs(5);
+pub const MARGIN: Duration = Duration::from_secs(5);
 
 /// What a recovery has done.
 #[derive(Clone, Debug, Default)]
