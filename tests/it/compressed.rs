@@ -38,7 +38,7 @@ async fn post(server: &Server, path: &str, coding: &str, body: Vec<u8>) -> (u16,
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_compressed_request_is_the_same_request() {
-    let server = Server::start("");
+    let server = Server::start("[store]\nmax_inline = \"64MiB\"\n");
     server.open("gate");
     for coding in CODINGS {
         for payload in [json!(1), json!({"text": "ü".repeat(100)}), json!((0..200_000).collect::<Vec<u32>>())] {
@@ -107,8 +107,8 @@ async fn bombs_cost_little() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_is_compressed_if_the_client_asks() {
-    for store in ["", "[store]\nurl = \"memory:\"\n"] {
-        let server = Server::start(store);
+    for store in ["", "url = \"memory:\"\n"] {
+        let server = Server::start(&format!("[store]\nmax_inline = \"64MiB\"\n{store}"));
         let get = async |path: &str, accepts: &str| {
             let get = server.client.get(server.path(path)).header("accept-encoding", accepts);
             let response = get.send().await.unwrap();

@@ -152,8 +152,8 @@ async fn a_cancel_ends_a_stream() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_result_has_a_call_of_its_own() {
-    for store in ["", "[store]\nurl = \"memory:\"\n"] {
-        let server = Server::start(store);
+    for store in ["", "url = \"memory:\"\n"] {
+        let server = Server::start(&format!("[store]\nmax_inline = \"64MiB\"\n{store}"));
         for (length, is_in) in [(100, true), (30_000, true), (65_534, true), (65_535, false), (1_000_000, false)] {
             let id = server.submit("/echo", json!("x".repeat(length))).await;
             server.settled("/echo", &id).await;

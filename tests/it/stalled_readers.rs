@@ -9,6 +9,8 @@ use tokio::net::TcpStream;
 
 use crate::support::Server;
 
+/// The results are in the answers about the requests, and in the store.
+const INLINE: &str = "[store]\nmax_inline = \"64MiB\"\n";
 const LARGE: usize = 8 << 20;
 /// The limit for additional memory: 64 MiB for answers, and 64 MiB for reads from the store and other uses.
 const MOST_MIB: u64 = 64 + 64;
@@ -41,7 +43,7 @@ async fn settled_mib(server: &Server, ids: &[String]) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_that_never_read_hold_little_and_are_cut_off() {
-    let server = Server::start("");
+    let server = Server::start(INLINE);
     let ids = [large(&server).await, large(&server).await, large(&server).await];
     let before = settled_mib(&server, &ids).await;
     let sockets = server.process.open_sockets();
@@ -81,7 +83,7 @@ async fn readers_that_never_read_hold_little_and_are_cut_off() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_with_a_window_of_zero_hold_little_and_are_cut_off() {
-    let server = Server::start("");
+    let server = Server::start(INLINE);
     let ids = [large(&server).await, large(&server).await];
     let before = settled_mib(&server, &ids).await;
     let mut connections = Vec::new();
@@ -113,7 +115,7 @@ async fn streams_with_a_window_of_zero_hold_little_and_are_cut_off() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stalled_stream_does_not_end_the_others_of_its_connection() {
-    let server = Server::start("");
+    let server = Server::start(INLINE);
     let id = large(&server).await;
     let waits = server.submit("/gated", json!({"gate": "gate", "text": "here"})).await;
     let socket = TcpStream::connect(server.address()).await.unwrap();

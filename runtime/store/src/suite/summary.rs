@@ -41,7 +41,8 @@ pub(super) async fn a_summary_says_what_the_record_says(world: World) {
     let error = Some(Json::string("no"));
     let outcome = Outcome { error, ..Outcome::failed(Reason::Error, Some("detail".to_owned()), world.now()) };
     current(store.settle_request(run.claim, outcome.clone(), vec![]).await);
-    let EndSummary { status, reason, finished, result, error } = end(&store, "r").await;
+    let EndSummary { status, reason, finished, result, error, is_elsewhere } = end(&store, "r").await;
+    assert!(!is_elsewhere);
     assert_eq!((status, reason, finished, result.is_none()), (Status::Failed, None, world.now(), true));
     let error = error.unwrap();
     assert_eq!((error.len, error.whole), (4, Some(Bytes::from_static(b"\"no\""))));
@@ -52,12 +53,15 @@ pub(super) async fn a_summary_says_what_the_record_says(world: World) {
         (Outcome::failed(Reason::Timeout, None, world.now()), Some(EndReason::Timeout)),
         (Outcome::cancelled(world.now()), Some(EndReason::Cancelled)),
         (Outcome::completed(None, world.now()), None),
+        (Outcome { reason: Reason::Elsewhere, ..Outcome::completed(Some(Json::string("x")), world.now()) }, None),
     ];
     for (n, (outcome, expected)) in ends.into_iter().enumerate() {
         let of = format!("end-{n}");
         let run = running(&world, &store, &of).await;
+        let is_elsewhere = outcome.reason == Reason::Elsewhere;
         current(store.settle_request(run.claim, Outcome { tells_reason: true, ..outcome }, vec![]).await);
-        assert_eq!(end(&store, &of).await.reason, expected, "{of}");
+        let end = end(&store, &of).await;
+        assert_eq!((end.reason, end.is_elsewhere), (expected, is_elsewhere), "{of}");
     }
 }
 

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use postback::{
-    Attempt, Config, Form, HandlerError, IntoHandlerError as _, Multipart, Payload, Query, RequestId, async_handler,
+    App, Attempt, Config, Form, HandlerError, IntoHandlerError as _, Multipart, Payload, Query, RequestId,
+    async_handler,
 };
 use serde::{Deserialize, Serialize};
 
