@@ -12,16 +12,16 @@
 //! curl --data-binary @examples/thumbnails/landscape.jpg -H 'content-type: image/jpeg' \
 //!     -H 'x-webhook-url: http://127.0.0.1:4000/thumbnails' http://127.0.0.1:8080/thumbnail
 //! ```
+//!
+//! The report has the path of the thumbnail as `result_url`. Open it in a browser.
 
 use std::io::Cursor;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use image::codecs::jpeg::JpegEncoder;
 use image::{ImageReader, Limits};
-use postback::{App, Headers, Payload, RequestId, State, async_handler};
-use serde::{Deserialize, Serialize};
+use postback::{App, Headers, Payload, Reply, RequestId, State, async_handler};
+use serde::Deserialize;
 
 /// The settings of this program: the table `[config]` in postback.toml. Every setting has a default.
 #[derive(Deserialize)]
@@ -46,15 +46,6 @@ struct Encoder {
     limits: Limits,
 }
 
-#[derive(Serialize)]
-struct Thumbnail {
-    width: u32,
-    height: u32,
-    bytes: usize,
-    /// The JPEG file in base64.
-    data: String,
-}
-
 #[derive(Debug, thiserror::Error)]
 enum ThumbnailError {
     #[error("the file cannot be read as a PNG or JPEG: {0}")]
@@ -73,10 +64,12 @@ async fn thumbnail(
     encoder: State<Encoder>,
     payload: Payload<Bytes>,
     request_id: RequestId,
-) -> Result<Thumbnail, ThumbnailError> {
+) -> Result<Reply, ThumbnailError> {
     let encoder = encoder.into_inner();
     // Decoding a picture needs much CPU time, so it must not run on the threads that all handlers share.
-    tokio::task::spawn_blocking(move || encoder.make(payload.into_inner())).await?
+    let jpeg = tokio::task::spawn_blocking(move || encoder.make(payload.into_inner())).await??;
+    // The picture is kept beside the database, and the report says where callers get it.
+    Ok(Reply::new(jpeg).content_type("image/jpeg"))
 }
 
 impl Encoder {
@@ -89,13 +82,13 @@ impl Encoder {
         Self { max_side: settings.max_side.max(1), quality: settings.quality.clamp(1, 100), limits }
     }
 
-    fn make(&self, file: Bytes) -> Result<Thumbnail, ThumbnailError> {
+    fn make(&self, file: Bytes) -> Result<Vec<u8>, ThumbnailError> {
         let mut reader = ImageReader::new(Cursor::new(file)).with_guessed_format()?;
         reader.limits(self.limits.clone());
         let small = reader.decode()?.thumbnail(self.max_side, self.max_side).into_rgb8();
         let mut jpeg = Vec::new();
         small.write_with_encoder(JpegEncoder::new_with_quality(&mut jpeg, self.quality))?;
-        Ok(Thumbnail { width: small.width(), height: small.height(), bytes: jpeg.len(), data: STANDARD.encode(jpeg) })
+        Ok(jpeg)
     }
 }
 

@@ -9,8 +9,10 @@ mod copying;
 mod place;
 mod sweep;
 
+use std::fs::File;
+use std::io;
 use std::ops::Range;
-use std::path::{Path as FilePath, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +37,9 @@ const PART: usize = 8 << 20;
 /// How long a signed URL works at most. Object stores sign none for longer.
 const SIGNED_FOR: Duration = Duration::from_hours(7 * 24);
 
+/// How long a place may take to answer with a part of a result. Memory for answers is held meanwhile.
+const READ: Duration = Duration::from_secs(10);
+
 /// Where results are kept, and which.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
@@ -54,13 +59,20 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// Keeps replies in the memory of the process, and all JSON in the store.
+    pub(crate) fn in_memory(self) -> Self {
+        Self { place: Some(Place::memory()), max_inline: usize::MAX, ..self }
+    }
+}
+
 /// The bytes of a result, before they are kept.
 #[derive(Debug)]
 pub(crate) enum Content {
     Bytes(Bytes),
     File(PathBuf),
-    /// A file that is deleted when this value is dropped.
-    Spooled(tempfile::TempPath),
+    /// A file without a name. It is gone when this value is dropped, or when the process ends.
+    Spooled(File),
 }
 
 /// Why a result is not kept.
@@ -68,7 +80,7 @@ pub(crate) enum Content {
 pub(crate) enum KeepError {
     /// Another try would fail in the same way.
     #[error("its file {path} cannot be read", path = path.display())]
-    Unreadable { path: PathBuf, source: std::io::Error },
+    Unreadable { path: PathBuf, source: io::Error },
     #[error("it has more than {max} bytes (results.max_size)")]
     TooLarge { max: u64 },
     /// The place may take it later.
@@ -87,7 +99,7 @@ pub(crate) struct Keep<'a> {
     pub(crate) route: &'a str,
     pub(crate) claim: &'a RequestClaim,
     pub(crate) content_type: &'a str,
-    pub(crate) content: &'a Content,
+    pub(crate) content: &'a Arc<Content>,
     /// How long the request stays in the store. `None`: as long as those of other routes.
     pub(crate) retention: Option<Duration>,
 }
@@ -120,9 +132,10 @@ impl Results {
         &self.place.shown
     }
 
-    /// Returns the folder into which a stream is written before it is kept.
-    pub(crate) fn spool(&self) -> PathBuf {
-        self.place.folder.as_deref().map_or_else(std::env::temp_dir, |folder| folder.join(place::INCOMING))
+    /// Makes a file without a name, into which a stream is written before it is kept. This blocks the thread.
+    pub(crate) fn spool(&self) -> io::Result<File> {
+        self.place.prepare()?;
+        tempfile::tempfile_in(self.place.folder.as_deref().unwrap_or(&std::env::temp_dir()))
     }
 
     pub(crate) fn max_size(&self) -> u64 {
@@ -134,7 +147,12 @@ impl Results {
         let Keep { claim, content_type, .. } = keep;
         let path = self.place.object(claim);
         let refused = |source| KeepError::Refused { place: self.place.shown.clone(), source };
-        self.place.prepare().map_err(refused)?;
+        let place = self.place.clone();
+        let prepared = tokio::task::spawn_blocking(move || place.prepare()).await;
+        prepared.map_err(io::Error::other).flatten().map_err(|error| refused(place::unusable(error)))?;
+        // An object store that signs nothing should not get the bytes again and again.
+        let lasts = keep.retention.unwrap_or(self.retention).min(SIGNED_FOR);
+        let signed = self.place.signed(&path, lasts).await;
         let mut writer =
             BufWriter::with_capacity(Arc::clone(&self.place.objects), path.clone(), PART).with_max_concurrency(1);
         if self.place.folder.is_none() {
@@ -144,15 +162,9 @@ impl Results {
         let copied = copying::copy(keep.content, self.max_size, &mut writer).await;
         let (size, digest) = copied.map_err(|stopped| stopped.named(&self.place.shown))?;
         let mut stored = StoredResult::new(String::new(), size, (*content_type).to_owned(), digest, claim.epoch);
-        let lasts = keep.retention.unwrap_or(self.retention).min(SIGNED_FOR);
-        stored.result_url = match self.place.signed(&path, lasts).await {
-            Some(signed) => {
-                let url = signed.map_err(refused)?;
-                stored.expires = Some(now.saturating_add(lasts).to_string());
-                url
-            }
-            None => self.url_of_api(keep),
-        };
+        self.place.fill(&path, size).await.map_err(refused)?;
+        stored.expires = signed.as_ref().map(|_| now.saturating_add(lasts).to_string());
+        stored.result_url = signed.unwrap_or_else(|| self.url_of_api(keep));
         let of_route = || keep.route.to_owned();
         metrics::counter!(metric::RESULTS_KEPT, "route" => of_route()).increment(1);
         metrics::counter!(metric::RESULTS_KEPT_BYTES, "route" => of_route()).increment(size);
@@ -171,32 +183,22 @@ impl Results {
 
     /// Reads a part of a result. `None`: the result is gone.
     pub(crate) async fn read(&self, claim: &RequestClaim, range: Range<u64>) -> Result<Option<Bytes>, String> {
-        match self.place.objects.get_range(&self.place.object(claim), range).await {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(Causes(&error).to_string()),
+        let path = self.place.object(claim);
+        match tokio::time::timeout(READ, self.place.objects.get_range(&path, range)).await {
+            Ok(Ok(bytes)) => Ok(Some(bytes)),
+            Ok(Err(object_store::Error::NotFound { .. })) => Ok(None),
+            Ok(Err(error)) => Err(Causes(&error).to_string()),
+            Err(_) => Err(format!("{} does not answer within {} s", self.place.shown, READ.as_secs())),
         }
     }
 
-    /// Removes what an earlier process has left of streams that it was writing, and tries whether the place takes
-    /// objects. A place that does not is logged: runs that have ended then wait until it does.
-    pub(crate) async fn begin(&self) {
-        if let Some(folder) = &self.place.folder {
-            clear(&folder.join(place::INCOMING));
-        }
+    /// Tries whether the place takes objects. A place that does not is logged: runs that have ended then wait until it
+    /// does.
+    pub(crate) async fn try_out(&self) {
         if let Err(error) = self.place.probe().await {
             let (place, why) = (&self.place.shown, Causes(&error));
             tracing::error!("results cannot be kept in {place}, so requests whose results are large wait: {why}");
         }
-    }
-}
-
-/// Deletes the files of a folder.
-fn clear(folder: &FilePath) {
-    let Ok(files) = std::fs::read_dir(folder) else { return };
-    for file in files.flatten() {
-        // What cannot be deleted is tried again at the next start.
-        let _ = std::fs::remove_file(file.path());
     }
 }
 

@@ -65,6 +65,13 @@ async fn thumbnail(url: &str, webhook: &str, file: Vec<u8>, content_type: &str) 
     answer["id"].as_str().unwrap().to_owned()
 }
 
+/// Reads width and height of a JPEG from the header of its frame.
+fn jpeg_size(jpeg: &[u8]) -> (u16, u16) {
+    let frame = jpeg.windows(2).position(|marker| marker == [0xff, 0xc0]).expect("a JPEG");
+    let number = |at: usize| u16::from_be_bytes([jpeg[frame + at], jpeg[frame + at + 1]]);
+    (number(7), number(5))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn thumbnails_are_made_of_real_pictures() {
     let folder = tempfile::tempdir().unwrap();
@@ -76,17 +83,16 @@ async fn thumbnails_are_made_of_real_pictures() {
     let read = |name: &str| std::fs::read(Path::new(PICTURES).join(name)).unwrap();
     let webhook = receiver.url("/mine/1");
 
-    let id = thumbnail(&url, &webhook, read("landscape.jpg"), "image/jpeg").await;
-    let result = receiver.wait_for(&id).json()["result"].take();
-    assert_eq!((&result["width"], &result["height"]), (&json!(160), &json!(107)));
-    let data =
-        base64::Engine::decode(&base64::engine::general_purpose::STANDARD, result["data"].as_str().unwrap()).unwrap();
-    assert_eq!(result["bytes"], data.len());
-    assert!(data.starts_with(b"\xff\xd8\xff"), "a JPEG");
-
-    let id = thumbnail(&url, &webhook, read("tiles.png"), "image/png").await;
-    let result = receiver.wait_for(&id).json()["result"].take();
-    assert_eq!((&result["width"], &result["height"]), (&json!(120), &json!(160)));
+    for (file, content_type, size) in
+        [("landscape.jpg", "image/jpeg", (160, 107)), ("tiles.png", "image/png", (120, 160))]
+    {
+        let id = thumbnail(&url, &webhook, read(file), content_type).await;
+        let result = receiver.wait_for(&id).json()["result"].take();
+        let picture = client().get(format!("{url}{}", result["result_url"].as_str().unwrap())).send().await.unwrap();
+        assert_eq!(picture.headers()["content-type"], "image/jpeg");
+        let jpeg = picture.bytes().await.unwrap();
+        assert_eq!((&result["size"], jpeg_size(&jpeg)), (&json!(jpeg.len()), size), "{file}");
+    }
 
     let id = thumbnail(&url, &webhook, b"not a picture".to_vec(), "image/png").await;
     let report = receiver.wait_for(&id).json();

@@ -62,9 +62,12 @@ where
         }
         Command::Run(command) => {
             let (headers, body) = command.request(settings.server.max_payload).map_err(|text| Failure::usage(&text))?;
-            let routes = routes(settings, build, handlers)?;
+            let mut settings = settings.clone();
+            // The results of a trial go where its store is.
+            settings.results = settings.results.in_memory();
+            let routes = routes(&settings, build, handlers)?;
             let request = (command.route.as_str(), headers, body);
-            let ran = Box::pin(run_once(settings, routes, handlers.handle().clone(), request));
+            let ran = Box::pin(run_once(&settings, routes, handlers.handle().clone(), request));
             let ran = control
                 .block_on(ran)
                 .map_err(|error| if error.is_mistake() { Failure::usage(&error) } else { Failure::start(&error) })?;

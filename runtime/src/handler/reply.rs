@@ -3,10 +3,10 @@
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
-use std::io::{Seek as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
@@ -16,7 +16,7 @@ use serde::{Serialize, Serializer};
 
 use super::{AfterError, Ended};
 use crate::panics::contain;
-use crate::results::Content;
+use crate::results::{Content, Results};
 use postback_wire::report::Json;
 
 /// The content type of a reply that says nothing else.
@@ -139,10 +139,11 @@ pub(super) fn taken<T: 'static>(result: &mut Option<T>) -> Option<Replied> {
 }
 
 impl Replied {
-    /// Writes what a stream yields into a file of this folder, up to `max` bytes. The code of the stream runs here.
-    pub(crate) async fn ready(self, spool: &Path, max: u64) -> Ended {
+    /// Writes what a stream yields into a file without a name. The code of the stream runs here. Without a place for
+    /// results, no stream is read.
+    pub(crate) async fn ready(self, results: Option<&Arc<Results>>) -> Ended {
         let Self { reply: Reply { source, content_type }, json } = self;
-        let failed = |text: String| Ended::Failed { text, after: AfterError::Usual };
+        let failed = |text: String| Ended::Failed { text, after: AfterError::Permanent };
         if content_type.len() > MAX_TYPE || HeaderValue::from_str(&content_type).is_err() || content_type.is_empty() {
             let wanted = "the content type of its reply is no value of a header; use one such as image/png";
             return failed(wanted.to_owned());
@@ -150,10 +151,16 @@ impl Replied {
         let content = match source {
             Source::Bytes(bytes) => Content::Bytes(bytes),
             Source::File(path) => Content::File(path),
-            Source::Stream(stream) => match contain(spooled(unlocked(stream), spool, max)).await {
-                Ok(Ok(content)) => content,
-                Ok(Err(text)) => return failed(text),
-                Err(message) => return Ended::Panicked(message),
+            Source::Stream(stream) => match results {
+                None => Content::Bytes(Bytes::new()),
+                Some(results) => match contain(spooled(unlocked(stream), results)).await {
+                    Ok(Ok(content)) => content,
+                    Ok(Err(SpoolError::TooLarge(max))) => {
+                        return failed(format!("the stream of its reply has more than {max} bytes (results.max_size)"));
+                    }
+                    Ok(Err(error)) => return Ended::Failed { text: error.to_string(), after: AfterError::Usual },
+                    Err(message) => return Ended::Panicked(message),
+                },
             },
         };
         Ended::Replied(Box::new(Ready { content, content_type, json }))
@@ -164,28 +171,32 @@ fn unlocked(stream: Mutex<Bytestream>) -> Bytestream {
     stream.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn spooled(mut stream: Bytestream, spool: &Path, max: u64) -> Result<Content, String> {
-    let unwritten =
-        |error: std::io::Error| format!("the stream of its reply cannot be written to {}: {error}", spool.display());
-    let folder = spool.to_owned();
-    let file = tokio::task::spawn_blocking(move || {
-        std::fs::create_dir_all(&folder)?;
-        tempfile::NamedTempFile::new_in(folder)
-    });
-    let gone = |error| unwritten(std::io::Error::other(error));
-    let mut file = file.await.map_err(gone)?.map_err(unwritten)?;
+/// Why a stream was not read to its end.
+#[derive(Debug, thiserror::Error)]
+enum SpoolError {
+    #[error("the stream of its reply has more than {0} bytes")]
+    TooLarge(u64),
+    #[error("the stream of its reply has failed: {0}")]
+    Failed(Box<dyn Error + Send + Sync>),
+    #[error("the stream of its reply cannot be written to a file: {0}")]
+    Unwritten(#[from] io::Error),
+}
+
+async fn spooled(mut stream: Bytestream, results: &Arc<Results>) -> Result<Content, SpoolError> {
+    let max = results.max_size();
+    let results = Arc::clone(results);
+    let mut file = tokio::task::spawn_blocking(move || results.spool()).await.map_err(io::Error::other)??;
     let mut size = 0;
     while let Some(piece) = stream.next().await {
-        let piece = piece.map_err(|error| format!("the stream of its reply has failed: {error}"))?;
+        let piece = piece.map_err(SpoolError::Failed)?;
         size += piece.len() as u64;
         if size > max {
-            return Err(format!("the stream of its reply has more than {max} bytes (results.max_size)"));
+            return Err(SpoolError::TooLarge(max));
         }
         let written = tokio::task::spawn_blocking(move || file.write_all(&piece).map(|()| file));
-        file = written.await.map_err(gone)?.map_err(unwritten)?;
+        file = written.await.map_err(io::Error::other)??;
     }
-    file.rewind().map_err(unwritten)?;
-    Ok(Content::Spooled(file.into_temp_path()))
+    Ok(Content::Spooled(file))
 }
 
 #[cfg(test)]
@@ -193,11 +204,13 @@ mod tests {
     use futures_util::stream;
 
     use super::*;
+    use crate::results::{self, Place};
 
     async fn ended(reply: Reply, max: u64) -> Ended {
-        let folder = tempfile::tempdir().unwrap();
+        let options = results::Options { place: Some(Place::memory()), max_size: max, ..results::Options::default() };
+        let results = Results::of(&options, std::time::Duration::MAX).map(Arc::new);
         let mut result = Some(reply);
-        taken(&mut result).unwrap().ready(folder.path(), max).await
+        taken(&mut result).unwrap().ready(results.as_ref()).await
     }
 
     fn text(ended: Ended) -> String {

@@ -1,8 +1,9 @@
 //! Copies a result into its place, and digests it on the way.
 
 use std::fs::File;
-use std::io::Read as _;
-use std::path::PathBuf;
+use std::io::{self, Read as _, Seek as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -15,7 +16,7 @@ use super::{CHUNK, Content, KeepError};
 
 /// Why a copy has ended early. The place has no name here.
 pub(super) enum Stopped {
-    Unreadable { path: PathBuf, source: std::io::Error },
+    Unreadable { path: PathBuf, source: io::Error },
     TooLarge { max: u64 },
     Refused(object_store::Error),
 }
@@ -30,7 +31,7 @@ impl Stopped {
     }
 }
 
-fn refused(error: std::io::Error) -> Stopped {
+fn refused(error: io::Error) -> Stopped {
     Stopped::Refused(object_store::Error::Generic { store: "results", source: error.into() })
 }
 
@@ -46,15 +47,18 @@ enum From {
 }
 
 impl Rest {
+    /// Opens the content. This blocks the thread.
     fn open(content: &Content) -> Result<Self, Stopped> {
-        let of_file = |path: PathBuf| match File::open(&path) {
-            Ok(file) => Ok(From::File(file, path)),
-            Err(source) => Err(Stopped::Unreadable { path, source }),
-        };
         let from = match content {
             Content::Bytes(bytes) => From::Bytes(bytes.clone()),
-            Content::File(path) => of_file(path.clone())?,
-            Content::Spooled(path) => of_file(path.to_path_buf())?,
+            Content::File(path) => {
+                let opened = opened(path).map_err(|source| Stopped::Unreadable { path: path.clone(), source })?;
+                From::File(opened, path.clone())
+            }
+            Content::Spooled(spooled) => {
+                let again = spooled.try_clone().and_then(|mut file| file.rewind().map(|()| file));
+                From::File(again.map_err(refused)?, PathBuf::new())
+            }
         };
         Ok(Self { from, digest: Sha256::new() })
     }
@@ -75,9 +79,17 @@ impl Rest {
     }
 }
 
+/// Opens a file. A pipe or a device could block a thread for ever.
+fn opened(path: &Path) -> io::Result<File> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+    }
+    File::open(path)
+}
+
 /// Copies a result. Returns its size and its digest, in the form of the header `repr-digest`. At most a chunk, and the
 /// part that is being uploaded, are in memory at once.
-pub(super) async fn copy(content: &Content, max: u64, to: &mut BufWriter) -> Result<(u64, String), Stopped> {
+pub(super) async fn copy(content: &Arc<Content>, max: u64, to: &mut BufWriter) -> Result<(u64, String), Stopped> {
     let written = write(content, max, to).await;
     if written.is_err() {
         // Of what was uploaded in vain, the place may keep parts. It removes them by its own rules.
@@ -89,13 +101,15 @@ pub(super) async fn copy(content: &Content, max: u64, to: &mut BufWriter) -> Res
     Ok(written)
 }
 
-async fn write(content: &Content, max: u64, to: &mut BufWriter) -> Result<(u64, String), Stopped> {
-    let mut rest = Rest::open(content)?;
+async fn write(content: &Arc<Content>, max: u64, to: &mut BufWriter) -> Result<(u64, String), Stopped> {
+    let content = Arc::clone(content);
+    let opened = tokio::task::spawn_blocking(move || Rest::open(&content)).await;
+    let mut rest = opened.map_err(|error| refused(io::Error::other(error)))??;
     let mut size = 0;
     loop {
         // Reading a file and digesting a chunk take too long for a thread that serves others.
         let read = tokio::task::spawn_blocking(move || rest.next().map(|chunk| (chunk, rest)));
-        let read = read.await.map_err(|error| refused(std::io::Error::other(error)))?;
+        let read = read.await.map_err(|error| refused(io::Error::other(error)))?;
         let (chunk, left) = read?;
         rest = left;
         if chunk.is_empty() {

@@ -1,8 +1,10 @@
 //! Where results are kept: a folder, an object store, or the memory of the process.
 
 use std::fmt;
+use std::io;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::Method;
@@ -15,11 +17,12 @@ use url::Url;
 
 use postback_store::RequestClaim;
 use postback_wire::id::RequestId;
+use postback_wire::line::Causes;
 
 /// What stands between the id of a request and the number of the claim in the name of an object.
 pub(super) const EPOCH: &str = ".e";
-/// The folder of streams that are being written, within a folder of results.
-pub(super) const INCOMING: &str = ".incoming";
+/// The largest number of bytes of a place in memory.
+const MEMORY: u64 = 256 << 20;
 /// How long a place may take to answer at the start.
 const PROBE: Duration = Duration::from_secs(10);
 
@@ -31,6 +34,8 @@ pub(crate) struct Place {
     base: Path,
     /// The folder, if the objects are files.
     pub(super) folder: Option<PathBuf>,
+    /// How many bytes are in the memory. `None`: the objects are elsewhere.
+    filled: Option<Arc<AtomicU64>>,
     /// The place as messages name it.
     pub(super) shown: String,
 }
@@ -57,7 +62,7 @@ impl Place {
         let (objects, signer) =
             super::cloud::open(&url).map_err(|error| error.unwrap_or_else(|| SCHEMES.to_owned()))?;
         let shown = format!("{}://{}/{base}", url.scheme(), url.host_str().unwrap_or_default());
-        Ok(Self { objects, signer: Some(signer), base, folder: None, shown })
+        Ok(Self { objects, signer: Some(signer), base, folder: None, filled: None, shown })
     }
 
     /// The place of a folder, which is made when the first result comes.
@@ -66,7 +71,7 @@ impl Place {
         let base = Path::from_absolute_path(&absolute).map_err(|_| "a folder whose name is UTF-8".to_owned())?;
         let objects = Arc::new(LocalFileSystem::new().with_fsync(true));
         let shown = absolute.display().to_string();
-        Ok(Self { objects, signer: None, base, folder: Some(absolute), shown })
+        Ok(Self { objects, signer: None, base, folder: Some(absolute), filled: None, shown })
     }
 
     /// A place that ends with the process.
@@ -77,6 +82,7 @@ impl Place {
             signer: None,
             base: Path::default(),
             folder: None,
+            filled: Some(Arc::default()),
             shown: "the memory of the process".to_owned(),
         }
     }
@@ -84,6 +90,11 @@ impl Place {
     /// Returns the place as messages and settings name it.
     pub(crate) fn shown(&self) -> &str {
         &self.shown
+    }
+
+    /// Whether the place ends with the process.
+    pub(super) fn is_memory(&self) -> bool {
+        self.filled.is_some()
     }
 
     /// Returns the name of the object that a claim writes.
@@ -97,19 +108,44 @@ impl Place {
     }
 
     /// Makes the folder, if the place is one. Only the user of the server may open it.
-    pub(super) fn prepare(&self) -> Result<(), Error> {
+    ///
+    /// This blocks the thread.
+    pub(super) fn prepare(&self) -> io::Result<()> {
         let Some(folder) = &self.folder else { return Ok(()) };
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true);
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(folder.join(INCOMING)).map_err(|error| Error::Generic { store: "folder", source: error.into() })
+        builder.create(folder)
     }
 
-    /// Signs a URL. `None`: the place signs none.
-    pub(super) async fn signed(&self, path: &Path, lasts: Duration) -> Option<Result<String, Error>> {
-        let signer = self.signer.as_ref()?;
-        Some(signer.signed_url(Method::GET, path, lasts).await.map(String::from))
+    /// Signs a URL. `None`: the place signs none, or not with these credentials. Then the server's own URL serves.
+    pub(super) async fn signed(&self, path: &Path, lasts: Duration) -> Option<String> {
+        let signed = self.signer.as_ref()?.signed_url(Method::GET, path, lasts).await;
+        signed
+            .inspect_err(|error| tracing::debug!("no URL in {} can be signed: {}", self.shown, Causes(error)))
+            .ok()
+            .map(String::from)
+    }
+
+    /// Counts an object that was written to the memory. If there is no more room, deletes it again and returns an error.
+    pub(super) async fn fill(&self, path: &Path, size: u64) -> Result<(), Error> {
+        let Some(filled) = &self.filled else { return Ok(()) };
+        if filled.fetch_add(size, Ordering::Relaxed) + size > MEMORY {
+            self.delete(path, size).await?;
+            let full = format!("it has {} MiB; set results.url to a folder", MEMORY >> 20);
+            return Err(Error::Generic { store: "memory", source: full.into() });
+        }
+        Ok(())
+    }
+
+    /// Deletes an object of this size.
+    pub(super) async fn delete(&self, path: &Path, size: u64) -> Result<(), Error> {
+        self.objects.delete(path).await?;
+        if let Some(filled) = &self.filled {
+            filled.fetch_sub(size, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Tries whether the place takes objects. Nothing is tried where the place is a folder that nobody has made yet, or
@@ -128,4 +164,9 @@ impl Place {
             Err(Error::Generic { store: "results", source: format!("it does not answer: {elapsed}").into() })
         })
     }
+}
+
+/// Makes the error of a folder.
+pub(super) fn unusable(error: io::Error) -> Error {
+    Error::Generic { store: "folder", source: error.into() }
 }

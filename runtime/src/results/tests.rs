@@ -18,6 +18,11 @@ fn claim(id: &str, epoch: u32) -> RequestClaim {
 }
 
 async fn kept(results: &Results, claim: &RequestClaim, content: &Content) -> Result<StoredResult, KeepError> {
+    let content = &Arc::new(match content {
+        Content::Bytes(bytes) => Content::Bytes(bytes.clone()),
+        Content::File(path) => Content::File(path.clone()),
+        Content::Spooled(file) => Content::Spooled(file.try_clone().unwrap()),
+    });
     let keep = Keep { route: "/draw", claim, content_type: "image/png", content, retention: None };
     let json = results.keep(&keep, Timestamp::default()).await?;
     Ok(serde_json::from_slice(json.bytes()).unwrap())
@@ -73,16 +78,37 @@ async fn a_folder_is_its_owners_and_one_that_takes_nothing_may_take_it_later() {
 }
 
 #[tokio::test]
-async fn what_a_killed_process_left_of_a_stream_is_removed_at_the_start() {
+async fn a_place_is_tried_out_and_a_stream_leaves_no_file_with_a_name() {
     let folder = tempfile::tempdir().unwrap();
     let results = results(Place::folder(folder.path()).unwrap());
-    std::fs::create_dir(results.spool()).unwrap();
-    std::fs::write(results.spool().join("half"), "of it").unwrap();
-    results.begin().await;
-    assert_eq!(std::fs::read_dir(results.spool()).unwrap().count(), 0);
-    // The test at the start leaves nothing behind.
-    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, [place::INCOMING]);
+    results.try_out().await;
+    let mut spooled = results.spool().unwrap();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    std::io::Write::write_all(&mut spooled, b"of a stream").unwrap();
+    let content = Content::Spooled(spooled);
+    for run in 1..3 {
+        // A second try reads it from its beginning.
+        assert_eq!(kept(&results, &claim("1", run), &content).await.unwrap().size, 11);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_file_is_not_opened() {
+    let error = kept(&results(Place::memory()), &claim("1", 1), &Content::File("/dev/zero".into())).await.unwrap_err();
+    assert!(!error.may_pass(), "{error}");
+}
+
+#[tokio::test]
+async fn the_memory_for_results_is_bounded_and_becomes_free_with_them() {
+    let results = Results { max_size: 1 << 30, ..results(Place::memory()) };
+    let large = Content::Bytes(Bytes::from(vec![0; 200 << 20]));
+    kept(&results, &claim("1", 1), &large).await.unwrap();
+    let error = kept(&results, &claim("2", 1), &large).await.unwrap_err();
+    assert!(error.may_pass() && Causes(&error).to_string().contains("it has 256 MiB"), "{}", Causes(&error));
+    let location = Location::Memory { reports: 10, bytes: 1 << 20, kept: 10 };
+    let store = Store::open(store::Options::at(location), NodeId::generate(), Clock::system()).await.unwrap();
+    assert_eq!(sweep::once(&results, &store).await.unwrap(), 1);
+    kept(&results, &claim("2", 1), &large).await.unwrap();
 }
 
 #[tokio::test]

@@ -9,11 +9,12 @@ use tokio::time::{Instant, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use super::Context;
 use super::after_run::RunEnd;
+use super::keep::{self, Held};
 use super::registration::{self, Attempts};
 use super::sink::RunSink;
 use super::slot::{LaneHeld, Slot};
-use super::{Context, keep};
 use crate::handler::{CancelReason, Cancellation, Ended, Route, Run, RunInfo};
 use crate::panics::contain;
 use crate::poster::ambient;
@@ -46,13 +47,14 @@ pub(super) struct Interrupted {
     pub(super) begun: bool,
 }
 
-/// Spawns the handler on the handlers' runtime. When the handler's future is dropped, its slot becomes free.
+/// Spawns the handler on the handlers' runtime. When the handler's future is dropped, its slot becomes free, or goes to
+/// `held` if the result must be kept outside the store.
 pub(super) fn spawn(
     context: &Context,
     route: &Route,
     row: &ClaimedRequest,
     (sink, info): (&Arc<RunSink>, RunInfo),
-    slot: Slot,
+    (slot, held): (Slot, Held),
 ) -> HandlerTask {
     let wanted = Arc::clone(sink);
     let run = Run::of(row.claim.id.clone(), Arc::new(row.headers.clone()), row.body.clone());
@@ -61,19 +63,17 @@ pub(super) fn spawn(
     let (begins, begun) = oneshot::channel();
     let lane = slot.lane();
     let (store, claim, routes) = (context.outbox.store().clone(), row.claim.clone(), context.routes.clone());
+    let of_run = Arc::clone(sink);
     // Invariant: the output of the task contains no value of the user's types, because the worker drops the output on
     // its own threads, where no user code may run.
     let running = contain(async move {
         // `send` fails only if the worker no longer waits for this run. This error is ignored.
         let _ = begins.send(Instant::now());
-        let _slot = slot;
         // The store records that the run has begun. It does so before the handler's code runs, because the handler's
         // code may make the process die.
         let _running = store.begin(&claim);
-        match running.await {
-            Ended::Replying(replied) => keep::ready(*replied, routes.results()).await,
-            ended => ended,
-        }
+        let ended = running.await;
+        keep::after_handler(ended, &routes, &of_run, (slot, held)).await
     });
     #[expect(clippy::disallowed_methods, reason = "`watch` holds the task's handle until the task ends or is aborted")]
     let task = context.handlers.spawn(running);

@@ -1,10 +1,14 @@
 //! Keeps large results, and those that are not JSON, outside the store.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
+use super::sink::RunSink;
+use super::slot::Slot;
 use super::{BACKOFF, Context};
-use crate::handler::{Ended, Ready, Replied};
+use crate::handler::{Ended, Ready, Routes};
 use crate::results::{Content, Keep, KeepError, Results};
 use postback_store::ClaimedRequest;
 use postback_wire::line::Causes;
@@ -14,24 +18,41 @@ use postback_wire::report::{Json, Outcome, Reason, Status};
 /// The longest pause between two tries.
 const MAX_PAUSE: Duration = Duration::from_mins(1);
 
-/// Reads the stream of a reply, if it has one. It is a part of the run, because it is code of the user.
-pub(super) async fn ready(replied: Replied, results: Option<&Arc<Results>>) -> Ended {
-    match results {
-        Some(results) => replied.ready(&results.spool(), results.max_size()).await,
-        // The worker refuses the reply, whatever it is.
-        None => replied.ready(&std::env::temp_dir(), 0).await,
+/// Where the slot of a run waits that has ended, until its result is kept. So results that wait for their place are at most
+/// as many as runs may be.
+pub(super) type Held = Arc<Mutex<Option<Slot>>>;
+
+/// Reads the stream of a reply, if the handler has returned one: it is a part of the run, because it is code of the user.
+/// Frees the slot of the run, unless its result must be kept first.
+pub(super) async fn after_handler(ended: Ended, routes: &Routes, sink: &RunSink, (slot, held): (Slot, Held)) -> Ended {
+    let results = routes.results();
+    let ended = match ended {
+        Ended::Replying(replied) => replied.ready(results).await,
+        ended => ended,
+    };
+    let takes = |json: &Json| results.is_some_and(|results| results.takes(json));
+    let is_kept = match &ended {
+        Ended::Replied(_) => true,
+        Ended::Completed(Some(Ok(Some(json)))) => takes(json),
+        Ended::Completed(None) => sink.has_result(takes),
+        _ => false,
+    };
+    if is_kept {
+        *held.lock().unwrap_or_else(PoisonError::into_inner) = Some(slot);
     }
+    ended
 }
 
 /// Keeps the result of a request that is completed, if it is a reply or too large for the store. Returns the outcome
 /// with what stands in the place of the result. If the place does not take the result, tries again until it does.
 ///
-/// Returns `None` if the server stops before that; the request then runs again after the next start.
+/// Returns an outcome that is cancelled if the caller cancels the request meanwhile. Returns `None` if the server stops
+/// before that; the request then runs again after the next start.
 pub(super) async fn kept(
     context: &Context,
     row: &ClaimedRequest,
-    outcome: Outcome,
-    reply: Option<Box<Ready>>,
+    cancelled: &CancellationToken,
+    (outcome, reply): (Outcome, Option<Box<Ready>>),
 ) -> Option<Outcome> {
     if outcome.status != Status::Completed {
         return Some(outcome);
@@ -52,8 +73,14 @@ pub(super) async fn kept(
         return failed("its result is a reply, and this server has no place for one; set results.url".to_owned());
     };
     let retention = context.routes.get(&row.route).and_then(|route| route.limits().retention);
+    let bytes = Arc::new(bytes);
     let keep = Keep { route: &row.route, claim: &row.claim, content_type: &content_type, content: &bytes, retention };
-    match until_kept(context, results, &keep).await? {
+    let kept = tokio::select! {
+        biased;
+        () = cancelled.cancelled() => return Some(Outcome::cancelled(context.outbox.clock().now())),
+        kept = until_kept(context, results, &keep) => kept?,
+    };
+    match kept {
         Ok(json) => Some(Outcome { result: Some(json), reason: Reason::Elsewhere, ..outcome }),
         Err(error) => failed(format!("the result cannot be kept: {}", Causes(&error))),
     }

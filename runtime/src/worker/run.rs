@@ -10,10 +10,11 @@ use super::after_run::{self, RunEnd};
 #[cfg(feature = "multipart")]
 use super::files;
 use super::handler_task::Interrupted;
+use super::keep::{self, Held};
 use super::registration::{self, Attempts};
 use super::sink::{Captured, RunSink};
 use super::slot::Slot;
-use super::{Context, checkpoint, handler_task, keep, progress, run_span, settle};
+use super::{Context, checkpoint, handler_task, progress, run_span, settle};
 use crate::handler::{AfterError, Attempt, Cancellation, Route, RunInfo, Telling};
 use crate::panics::contain;
 use crate::poster::Registered;
@@ -77,7 +78,8 @@ async fn run_within(context: &Arc<Context>, row: &ClaimedRequest, sink: &Arc<Run
     #[cfg(feature = "multipart")]
     let info = files::with_files(route, row, info).await;
     let cancellation = info.cancellation.clone();
-    let task = handler_task::spawn(context, route, row, (sink, info), slot);
+    let held = Held::default();
+    let task = handler_task::spawn(context, route, row, (sink, info), (slot, Arc::clone(&held)));
     let watched = handler_task::watch(context, row, sink, &cancelled, (task, cancellation));
     let (mut end, took) = match progress::stored_during(context, row, (telling.as_deref(), sink), watched).await {
         Ok(ended) => ended,
@@ -97,7 +99,9 @@ async fn run_within(context: &Arc<Context>, row: &ClaimedRequest, sink: &Arc<Run
     };
     let (after, reply) = (after_run::after_error(&end), after_run::reply(&mut end));
     let outcome = after_run::outcome(end, outcome, context.outbox.clock().now());
-    let Some(outcome) = keep::kept(context, row, outcome, reply).await else {
+    let kept = keep::kept(context, row, &cancelled, (outcome, reply)).await;
+    drop(held);
+    let Some(outcome) = kept else {
         return context.put_back(&route.path, row.claim.clone(), true).await;
     };
     spans::ended(outcome.status.as_str(), outcome.reason.as_str());

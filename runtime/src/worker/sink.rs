@@ -9,7 +9,7 @@ use crate::poster::ambient::{Call, Role, Sink};
 use crate::poster::{Loss, Outbox, Registered, lost};
 use postback_store::Registration;
 use postback_wire::id::RequestId;
-use postback_wire::report::{Ends, Outcome};
+use postback_wire::report::{Ends, Json, Outcome};
 use postback_wire::time::Timestamp;
 use postback_wire::webhook::Target;
 
@@ -53,6 +53,11 @@ impl RunSink {
     /// result of its own.
     pub(super) fn wants_result(&self) -> bool {
         self.captured().outcome.as_ref().is_none_or(|captured| !after_run::stands_for_ok(captured))
+    }
+
+    /// Whether an annotated function call has serialised a result, and `test` is true of it.
+    pub(super) fn has_result(&self, test: impl FnOnce(&Json) -> bool) -> bool {
+        self.captured().outcome.as_ref().and_then(|outcome| outcome.result.as_ref()).is_some_and(test)
     }
 
     /// Returns the webhooks that must be stored with the request. Returns `None` before an annotated function call with

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::response::Response;
-use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderName, HeaderValue};
 
 use super::{Asked, respond, set};
@@ -21,7 +21,7 @@ const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 /// server.
 pub(super) async fn send(
     api: &Api,
-    asked: Asked,
+    mut asked: Asked,
     id: RequestId,
     end: &EndSummary,
     described: &Kept,
@@ -31,14 +31,27 @@ pub(super) async fn send(
         let why = "the result is kept in a place that this server does not have; the operator can set results.url";
         return Err(Problem::new(Code::StoreUnavailable, why));
     };
+    // Images and the like are compressed already.
+    if !is_text(&stored.content_type) {
+        asked.reader.coding = None;
+    }
     let length = usize::try_from(stored.size).unwrap_or(usize::MAX);
     let claim = RequestClaim { id: id.clone(), epoch: stored.version };
     let text = |range| AnswerText::of_elsewhere(Arc::clone(results), claim, range);
     let mut response = respond(api, asked, &id, end, length, text).await?;
     let headers = response.headers_mut();
     set(headers, CONTENT_TYPE, HeaderValue::try_from(stored.content_type).ok());
-    set(headers, REPR_DIGEST, HeaderValue::try_from(stored.digest).ok());
+    // The digest is that of the bytes that are sent whole, before a transfer coding and after a content coding.
+    if !headers.contains_key(CONTENT_ENCODING) {
+        set(headers, REPR_DIGEST, HeaderValue::try_from(stored.digest).ok());
+    }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
     Ok(response)
+}
+
+/// Whether a client may gain something if the bytes are compressed.
+fn is_text(content_type: &str) -> bool {
+    let kind = content_type.split(';').next().unwrap_or_default().trim();
+    kind.starts_with("text/") || ["json", "xml", "javascript", "svg+xml"].iter().any(|end| kind.ends_with(end))
 }

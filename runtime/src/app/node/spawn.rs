@@ -48,7 +48,10 @@ impl Node {
         let Some(results) = self.served.routes.results().cloned() else { return };
         let (store, stop) = (self.store.clone(), self.intake.clone());
         self.intake.spawn(async move {
-            results.begin().await;
+            tokio::select! {
+                () = stop.stopping() => {}
+                () = results.try_out() => {}
+            }
             results::sweep(&results, store, stop).await;
         });
     }

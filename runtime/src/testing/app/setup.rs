@@ -66,7 +66,8 @@ impl<S: Send + Sync + 'static> NewTestApp<S> {
 
     fn prepared(self) -> Result<(Settings, Routes), TestError> {
         let Self { app, settings, .. } = self;
-        let settings = read(settings)?;
+        let mut settings = read(settings)?;
+        settings.results = settings.results.in_memory();
         #[cfg(feature = "forward")]
         let app = app.with_forwards(&settings);
         let routes = app.into_routes().map_err(|error| TestError(error.to_string()))?;

@@ -111,7 +111,7 @@ mod tests {
     const AT: Timestamp = Timestamp::from_micros(1_795_420_800_123_456);
     const ABOUT: About<'_> = About { id: "job-7", source: "/render", metadata: Some(r#"{"order":7}"#), sequence: None };
 
-    fn of<'a>(detail: Option<&'a Json>, sequence: u64) -> OfProgress<'a> {
+    fn of(detail: Option<&Json>, sequence: u64) -> OfProgress<'_> {
         OfProgress { fraction: Some(0.25), message: Some("page \"17\""), detail, sequence, at: AT }
     }
 

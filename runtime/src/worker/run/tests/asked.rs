@@ -41,7 +41,8 @@ async fn run_of(context: &Arc<Context>, row: ClaimedRequest) {
     let route = context.routes.get(&row.route).unwrap();
     let sink = Arc::new(sink(context, &row));
     let info = info(context, route, &row, None).await;
-    let HandlerTask { task, .. } = handler_task::spawn(context, route, &row, (&sink, info), a_slot(context));
+    let HandlerTask { task, .. } =
+        handler_task::spawn(context, route, &row, (&sink, info), (a_slot(context), Arc::default()));
     let _ = task.await.unwrap();
 }
 
