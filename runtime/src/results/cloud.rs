@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use object_store::ObjectStore;
-use object_store::signer::Signer;
 use url::Url;
 
-type Opened = (Arc<dyn ObjectStore>, Arc<dyn Signer>);
+use super::place::Sign;
+
+type Opened = (Arc<dyn ObjectStore>, Sign);
 
 /// Makes the client of an object store. The error is `None` if the scheme is unknown; else it says what is wanted.
 pub(super) fn open(url: &Url) -> Result<Opened, Option<String>> {
@@ -22,34 +23,36 @@ pub(super) fn open(url: &Url) -> Result<Opened, Option<String>> {
     #[cfg(feature = "s3")]
     if feature == "s3" {
         let builder = object_store::aws::AmazonS3Builder::from_env().with_url(url.as_str());
-        return http::opened(builder.with_http_connector(http::Connector).build());
+        return client::opened(builder.with_http_connector(client::Connector).build());
     }
     #[cfg(feature = "gcs")]
     if feature == "gcs" {
         let builder = object_store::gcp::GoogleCloudStorageBuilder::from_env().with_url(url.as_str());
-        return http::opened(builder.with_http_connector(http::Connector).build());
+        return client::opened(builder.with_http_connector(client::Connector).build());
     }
     #[cfg(feature = "azure")]
     if feature == "azure" {
         let builder = object_store::azure::MicrosoftAzureBuilder::from_env().with_url(url.as_str());
-        return http::opened(builder.with_http_connector(http::Connector).build());
+        return client::opened(builder.with_http_connector(client::Connector).build());
     }
     let why = format!("another place; this one needs the feature `{feature}` of postback, which this program lacks");
     Err(Some(why))
 }
 
-#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
-mod http {
+#[cfg(feature = "cloud")]
+mod client {
     //! The HTTP client of all of them.
 
     use std::sync::Arc;
     use std::time::Duration;
 
+    use futures_util::FutureExt as _;
+    use http::Method;
     use object_store::client::{ClientConfigKey, ClientOptions, HttpClient, HttpConnector};
     use object_store::signer::Signer;
     use object_store::{Error, ObjectStore};
 
-    use super::Opened;
+    use super::{Opened, Sign};
     use crate::delivery::client_tls;
     use postback_wire::line::Causes;
 
@@ -64,7 +67,12 @@ mod http {
             Some(format!("the URL of a bucket whose credentials are in environment variables ({why})"))
         };
         let store = Arc::new(built.map_err(wanted)?);
-        Ok((Arc::clone(&store) as Arc<dyn ObjectStore>, store))
+        let signer = Arc::clone(&store);
+        let sign: Sign = Arc::new(move |path, lasts| {
+            let signer = Arc::clone(&signer);
+            async move { signer.signed_url(Method::GET, &path, lasts).await.map(String::from) }.boxed()
+        });
+        Ok((store, sign))
     }
 
     /// Makes the client. Each object store makes two: one for credentials, and one for objects.

@@ -7,11 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::Method;
+use futures_util::future::BoxFuture;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::signer::Signer;
 use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutPayload};
 use url::Url;
 
@@ -26,11 +25,14 @@ const MEMORY: u64 = 256 << 20;
 /// How long a place may take to answer at the start.
 const PROBE: Duration = Duration::from_secs(10);
 
+/// Signs a URL that opens an object for a time.
+pub(super) type Sign = Arc<dyn Fn(Path, Duration) -> BoxFuture<'static, Result<String, Error>> + Send + Sync>;
+
 /// A place for results.
 #[derive(Clone)]
 pub(crate) struct Place {
     pub(super) objects: Arc<dyn ObjectStore>,
-    signer: Option<Arc<dyn Signer>>,
+    signer: Option<Sign>,
     base: Path,
     /// The folder, if the objects are files.
     pub(super) folder: Option<PathBuf>,
@@ -121,11 +123,8 @@ impl Place {
 
     /// Signs a URL. `None`: the place signs none, or not with these credentials. Then the server's own URL serves.
     pub(super) async fn signed(&self, path: &Path, lasts: Duration) -> Option<String> {
-        let signed = self.signer.as_ref()?.signed_url(Method::GET, path, lasts).await;
-        signed
-            .inspect_err(|error| tracing::debug!("no URL in {} can be signed: {}", self.shown, Causes(error)))
-            .ok()
-            .map(String::from)
+        let signed = self.signer.as_ref()?(path.clone(), lasts).await;
+        signed.inspect_err(|error| tracing::debug!("no URL in {} can be signed: {}", self.shown, Causes(error))).ok()
     }
 
     /// Counts an object that was written to the memory. If there is no more room, deletes it again and returns an error.
