@@ -134,6 +134,8 @@ impl Dispatcher {
             self.scheduler.wake(now);
             self.start_what_may_start(now);
         }
+        // The loop answers no more orders. Callers must learn this now, not when all attempts in flight have ended.
+        drop(orders);
         self.stop(pre_claimed, claimed).await;
     }
 

@@ -76,7 +76,7 @@ impl ProgressOrder {
             Withheld::Circuit => ProgressEnd::Failed,
             Withheld::Busy => ProgressEnd::Busy,
         };
-        tracing::debug!(request_id = %self.report.request, "a progress of {} is not sent now: {why}", self.report.request);
+        tracing::debug!(request_id = %self.report.request, "a progress report of {} is not sent now: {why}", self.report.request);
         // Sending fails if the run has ended.
         let _ = self.answer.send(end);
     }
@@ -133,7 +133,7 @@ impl Deliverer {
             () = tokio::time::sleep(LONGEST) => {
                 let limit = log::spoken(LONGEST);
                 tracing::debug!(
-                    request_id = %request, webhook_id = %id, %url, "a progress of {request} was not taken by {url} within {limit}"
+                    request_id = %request, webhook_id = %id, %url, "a progress report of {request} was not taken by {url} within {limit}"
                 );
                 return ProgressEnd::Failed;
             }
@@ -147,9 +147,9 @@ impl Deliverer {
             AttemptEnd::Refused | AttemptEnd::ForbiddenAddress => ProgressEnd::Unwanted,
             AttemptEnd::Answered(_) | AttemptEnd::Failed | AttemptEnd::NotMade => ProgressEnd::Failed,
         };
-        let why = error.unwrap_or("taken");
+        let why = if end == ProgressEnd::Sent { "was taken" } else { error.unwrap_or("was not taken") };
         tracing::debug!(
-            request_id = %request, webhook_id = %id, http_status = status, %url, ms, "a progress of {request} to {url}: {why}"
+            request_id = %request, webhook_id = %id, http_status = status, %url, ms, "a progress report of {request} to {url}: {why}"
         );
         end
     }

@@ -93,7 +93,7 @@ impl ProgressReports {
         attempts.close();
         if tokio::time::timeout(LONGEST_END, attempts.wait()).await.is_err() {
             let id = &self.request;
-            tracing::warn!(request_id = %id, route = self.route, "the attempt to report a progress of {id} does not end; its outcome is not kept waiting");
+            tracing::warn!(request_id = %id, route = self.route, "the attempt to send a progress report of {id} has not ended after 1 s; the outcome no longer waits for it");
         }
     }
 

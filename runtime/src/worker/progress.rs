@@ -66,11 +66,11 @@ async fn store(
         let why = Causes(&error).to_string();
         if matches!(error, Error::Unwritable(_)) {
             // The store works, and will never take this report. The outcome must not wait for it.
-            tracing::error!(request_id = %id, "a progress of {id} cannot be stored, and is left out: {why}");
+            tracing::error!(request_id = %id, "a progress report of {id} cannot be stored, and is left out: {why}");
             return Some(None);
         }
         if !warned {
-            warn_unless_logged!(error, request_id = %id, "a progress of {id} cannot be stored, trying again: {why}");
+            warn_unless_logged!(error, request_id = %id, "a progress report of {id} cannot be stored, trying again: {why}");
             warned = true;
         }
         tokio::select! {
