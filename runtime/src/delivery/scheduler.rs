@@ -149,7 +149,7 @@ impl<W: Schedulable> Scheduler<W> {
         let permit = self.queues.get_mut(&key).and_then(|queue| queue.breaker.begin(now)).unwrap_or_default();
         self.count_in_flight(key, now, |n| n + 1);
         self.refresh(key, now);
-        Some((StartedAttempt { key, permit, url: self.url_hash(work.url()) }, work))
+        Some((StartedAttempt { key, permit, url: self.url_hash(work.url()), at_once: false }, work))
     }
 
     /// Records the end of an attempt. `url` is the URL of the attempt if the URL failed, otherwise `None`.
@@ -162,7 +162,11 @@ impl<W: Schedulable> Scheduler<W> {
         now: SinceStart,
     ) -> Option<Effects<W>> {
         let StartedAttempt { key, permit, .. } = attempt;
-        self.turns.done(key, (health != Health::Unknown).then_some(took), now);
+        if attempt.at_once {
+            self.turns.end_at_once(key);
+        } else {
+            self.turns.done(key, (health != Health::Unknown).then_some(took), now);
+        }
         let mut opened = self.judge_url(attempt, health, now);
         let queue = self.queues.get_mut(&key)?;
         let scope =

@@ -11,7 +11,6 @@
 //! - An eighth of the slots is kept for origins with few attempts in flight. So if prompt origins use all the slots
 //!   that they may use and then begin to hang, other origins still have slots.
 
-#[cfg(feature = "server")]
 mod at_once;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -103,6 +102,8 @@ struct SlotsInUse {
 struct Origin<T> {
     queue: VecDeque<T>,
     in_flight: usize,
+    /// How many of the attempts in flight never wait for a turn. They do not show whether the origin has become silent.
+    at_once: usize,
     /// The limit that the operator set for this origin. The limit replaces the share, and the origin never exceeds it.
     own_limit: Option<usize>,
     /// Whether the origin is paused. A paused origin starts no attempt.
@@ -110,7 +111,7 @@ struct Origin<T> {
     /// The average time of an attempt. `None` until the first attempt has ended.
     average_time: Option<Duration>,
     /// The time at which the last attempt of this origin ended. But if the origin later started an attempt while it had
-    /// no other attempt in flight, the time at which this attempt started.
+    /// no other attempt in flight, the time at which this attempt started. Attempts that never wait do not count here.
     last_heard: SinceStart,
     /// The position of the origin in the order of turns. The origin with the smallest ticket is the first.
     ticket: u64,
@@ -161,6 +162,7 @@ impl<T> Turns<T> {
         self.origins.insert(Origin {
             queue: VecDeque::new(),
             in_flight: 0,
+            at_once: 0,
             own_limit: own_limit.map(|own_limit| own_limit.max(1)),
             paused: false,
             average_time: None,
@@ -199,7 +201,7 @@ impl<T> Turns<T> {
             }
             let ticket = self.next_ticket();
             let begun = self.change(key, |origin| {
-                if origin.in_flight == 0 {
+                if origin.in_flight == origin.at_once {
                     origin.last_heard = now;
                 }
                 origin.in_flight += 1;
@@ -296,11 +298,11 @@ impl<T> Turns<T> {
         self.in_use.by_large + grown <= self.limits.large
     }
 
-    /// Returns whether a prompt origin has become silent: it has attempts in flight, and none of them has ended for a
-    /// second. If so, marks the origin as slow.
+    /// Returns whether a prompt origin has become silent: it has attempts in flight that had a turn, and none of them
+    /// has ended for a second. If so, marks the origin as slow.
     fn has_fallen_silent(&mut self, key: Key, now: SinceStart) -> bool {
         let Some(origin) = self.origins.get(key) else { return false };
-        let silent = origin.in_flight > 0 && now.saturating_sub(origin.last_heard) >= PROMPT;
+        let silent = origin.in_flight > origin.at_once && now.saturating_sub(origin.last_heard) >= PROMPT;
         let fallen = silent && origin.average_time.is_some_and(|average_time| average_time < PROMPT);
         if fallen {
             self.change(key, |origin| origin.average_time = Some(LONGEST));

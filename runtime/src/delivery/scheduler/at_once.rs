@@ -5,8 +5,8 @@ use super::{Schedulable, Scheduler, StartedAttempt};
 use crate::policy::turns::{Key, SinceStart};
 
 impl<W: Schedulable> Scheduler<W> {
-    /// Starts an attempt to this origin and URL, if one may start at once. It may not if a circuit is open, if a report
-    /// waits for the same origin, or if more than three quarters of all slots are in use.
+    /// Starts an attempt to this origin and URL, if one may start at once. It may not if a circuit is open, if any
+    /// report waits, or if the attempt would leave too few slots to reports: see `Turns::begin_at_once`.
     pub(in crate::delivery) fn begin_at_once(
         &mut self,
         origin: &str,
@@ -25,7 +25,7 @@ impl<W: Schedulable> Scheduler<W> {
         let permit = self.queues.get_mut(&key).and_then(|queue| queue.breaker.begin(now)).unwrap_or_default();
         self.count_in_flight(key, now, |n| n + 1);
         self.refresh(key, now);
-        Ok(StartedAttempt { key, permit, url: self.url_hash(url) })
+        Ok(StartedAttempt { key, permit, url: self.url_hash(url), at_once: true })
     }
 
     fn may_begin_at_once(&self, key: Key) -> Result<(), Withheld> {

@@ -35,6 +35,8 @@ pub(in crate::delivery) struct StartedAttempt {
     pub(super) permit: Permit,
     /// The hash of the attempt's URL.
     pub(super) url: u64,
+    /// Whether the attempt never waited for a turn.
+    pub(super) at_once: bool,
 }
 
 /// Why a report is parked.

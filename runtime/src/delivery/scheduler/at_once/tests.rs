@@ -26,8 +26,8 @@ impl Schedulable for Report {
     }
 }
 
-fn scheduler() -> Scheduler<Report> {
-    Scheduler::new(Limits::new(8, 4), Bounds { backlog: 10, idle: 2, parked: 2 }, HashMap::new())
+fn scheduler(slots: usize) -> Scheduler<Report> {
+    Scheduler::new(Limits::new(slots, 4), Bounds { backlog: 10, idle: 2, parked: 2 }, HashMap::new())
 }
 
 fn take(scheduler: &mut Scheduler<Report>) {
@@ -37,7 +37,7 @@ fn take(scheduler: &mut Scheduler<Report>) {
 
 #[test]
 fn it_opens_no_circuit_and_waits_for_none() {
-    let mut scheduler = scheduler();
+    let mut scheduler = scheduler(256);
     for _ in 0..100 {
         let attempt = scheduler.begin_at_once("x://0", URL, NOW).unwrap();
         assert!(scheduler.ended(attempt, Health::Unknown, None, QUICK, NOW).unwrap().changes.is_empty());
@@ -56,7 +56,7 @@ fn it_opens_no_circuit_and_waits_for_none() {
 
 #[test]
 fn it_takes_no_slot_from_a_report_that_waits() {
-    let mut scheduler = scheduler();
+    let mut scheduler = scheduler(256);
     take(&mut scheduler);
     assert_eq!(scheduler.begin_at_once("x://0", URL, NOW).unwrap_err(), Withheld::Busy);
     let (attempt, Report) = scheduler.next(NOW).unwrap();
@@ -71,7 +71,7 @@ fn it_takes_no_slot_from_a_report_that_waits() {
 
 #[test]
 fn origins_that_are_refused_are_forgotten() {
-    let mut scheduler = scheduler();
+    let mut scheduler = scheduler(8);
     for origin in 0..100 {
         let origin = format!("x://{origin}");
         let _ = scheduler.begin_at_once(&origin, &origin, NOW);

@@ -26,15 +26,15 @@ fn an_origin_has_half_of_its_share_and_its_own_limit_counts() {
     let prompt = origin(&mut turns, Some(QUICK));
     assert_eq!(begin_all(&mut turns, prompt, NOW), 64);
     let new = origin(&mut turns, None);
-    assert_eq!(begin_all(&mut turns, new, NOW), 4, "as many as an origin that has not answered");
+    assert_eq!(begin_all(&mut turns, new, NOW), 2, "half of what an origin may have that has not answered");
     let slow = origin(&mut turns, Some(Duration::from_secs(3)));
-    assert_eq!(begin_all(&mut turns, slow, NOW), 4);
-    for (own, begun) in [(1, 1), (3, 2), (20, 10)] {
+    assert_eq!(begin_all(&mut turns, slow, NOW), 2);
+    for (own, begun) in [(1, 0), (3, 1), (20, 10)] {
         let limited = turns.add(Some(own));
         turns.done(limited, Some(QUICK), NOW);
         assert_eq!(begin_all(&mut turns, limited, NOW), begun, "{own}");
     }
-    (0..64).for_each(|_| turns.done(prompt, None, NOW));
+    (0..64).for_each(|_| turns.end_at_once(prompt));
     assert_eq!(begin_all(&mut turns, prompt, NOW), 64, "what has ended makes room");
 }
 
@@ -44,15 +44,60 @@ fn a_quarter_of_the_slots_is_left_and_a_report_that_waits_comes_first() {
     let keys: Vec<_> = (0..8).map(|_| origin(&mut turns, Some(QUICK))).collect();
     let begun: usize = keys.iter().map(|key| begin_all(&mut turns, *key, NOW)).sum();
     assert_eq!(begun, 6);
+    turns.end_at_once(keys[0]);
     turns.push(keys[7], 0);
-    turns.done(keys[0], None, NOW);
     assert!(!turns.begin_at_once(keys[7], NOW), "its report waits");
+    assert!(!turns.begin_at_once(keys[6], NOW), "a report of another origin waits");
     assert_eq!(turns.next(NOW), Some((keys[7], 0)));
     turns.set_paused(keys[1], true);
-    turns.done(keys[0], None, NOW);
+    turns.end_at_once(keys[0]);
     assert!(!turns.begin_at_once(keys[1], NOW), "it is paused");
-    assert!(Turns::<usize>::new(Limits::new(1, 1)).origins.is_empty());
-    let mut one = Turns::<usize>::new(Limits::new(1, 1));
-    let only = origin(&mut one, None);
-    assert_eq!(begin_all(&mut one, only, NOW), 1, "a single slot may be used");
+    assert!(turns.begin_at_once(keys[6], NOW));
+}
+
+#[test]
+fn a_quarter_is_left_of_what_slow_and_new_origins_share() {
+    let mut turns = Turns::<usize>::new(Limits::new(256, 128));
+    for (took, begun) in [(Some(Duration::from_secs(3)), 96), (None, 48)] {
+        let keys: Vec<_> = (0..100).map(|_| origin(&mut turns, took)).collect();
+        assert_eq!(keys.iter().map(|key| begin_all(&mut turns, *key, NOW)).sum::<usize>(), begun, "{took:?}");
+        turns.push(keys[0], 0);
+        assert_eq!(turns.next(NOW), Some((keys[0], 0)), "a report has room");
+        turns.done(keys[0], None, NOW);
+    }
+}
+
+#[test]
+fn with_few_slots_they_leave_the_last_one_to_reports() {
+    for (total, begun) in [(1, 0), (2, 1), (3, 1), (4, 2)] {
+        let mut turns = Turns::<usize>::new(Limits::new(total, total));
+        let prompt = origin(&mut turns, Some(QUICK));
+        assert_eq!(begin_all(&mut turns, prompt, NOW), begun, "of {total}");
+        (0..begun).for_each(|_| turns.end_at_once(prompt));
+        for took in [None, Some(Duration::from_secs(3))] {
+            let key = origin(&mut turns, took);
+            assert_eq!(begin_all(&mut turns, key, NOW), 0, "of {total}, {took:?}");
+        }
+    }
+}
+
+#[test]
+fn they_do_not_show_that_an_origin_has_become_silent() {
+    let mut turns = Turns::<usize>::new(Limits::new(256, 128));
+    let key = origin(&mut turns, Some(QUICK));
+    assert!(turns.begin_at_once(key, NOW));
+    // One of them ends while the next one is in flight, for longer than a second.
+    let mut now = NOW;
+    for _ in 0..10 {
+        now += Duration::from_millis(500);
+        assert!(turns.begin_at_once(key, now));
+        turns.end_at_once(key);
+    }
+    turns.push(key, 0);
+    assert_eq!(turns.next(now), Some((key, 0)));
+    let almost = now + Duration::from_millis(999);
+    turns.begin_at_once(key, almost);
+    assert_eq!(turns.origins[key].average_time, Some(QUICK), "its report has not been in flight for a second");
+    turns.begin_at_once(key, now + Duration::from_secs(1));
+    assert!(turns.origins[key].average_time > Some(Duration::from_secs(1)), "its report is not answered");
 }
