@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::Outbox;
 use super::request_end::Trace;
 use crate::delivery::{Control, ProgressEnd, ProgressReport};
+use postback_store::backoff::Backoff;
 use postback_store::{ClaimedRequest, Extras, Told};
 use postback_wire::id::{ReportId, RequestId};
 use postback_wire::names::metric;
@@ -22,6 +23,14 @@ use postback_wire::webhook::{Target, Webhook};
 const LONGEST_END: Duration = Duration::from_secs(1);
 /// How long a report waits if its origin has no room for an attempt.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
+/// The pause after a failed attempt. Each further failure doubles the pause. A receiver that takes no progress must not get
+/// two attempts a second from each run.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// How often a run that has told something is asked for its webhooks, until they are known.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// The largest number of webhooks of one run that get its progress.
+const MAX_WEBHOOKS: usize = 8;
 
 /// Sends the progress of one run to its webhooks. Of the reports to one webhook, one attempt is in flight; a newer progress
 /// replaces one that waits for its end.
@@ -32,6 +41,8 @@ pub(crate) struct ProgressReports {
     extras: Option<Arc<Extras>>,
     /// The last progress that is stored.
     newest: watch::Sender<Option<Arc<Stored>>>,
+    /// Has seen no progress. A clone of it also sees one that was told before `send_all` began.
+    unseen: watch::Receiver<Option<Arc<Stored>>>,
     /// Cancelled when no more progress may be sent.
     ended: CancellationToken,
 }
@@ -46,12 +57,14 @@ struct Stored {
 
 impl ProgressReports {
     pub(crate) fn new(outbox: &Outbox, row: &ClaimedRequest) -> Self {
+        let (newest, unseen) = watch::channel(None);
         Self {
             outbox: outbox.clone(),
             request: row.claim.id.clone(),
             route: row.route.clone(),
             extras: row.extras.clone(),
-            newest: watch::Sender::new(None),
+            newest,
+            unseen,
             ended: CancellationToken::new(),
         }
     }
@@ -75,14 +88,21 @@ impl ProgressReports {
         let Some(delivery) = self.outbox.delivery() else { return };
         let attempts = TaskTracker::new();
         let sending = async {
-            let mut newest = self.newest.subscribe();
-            let webhooks = loop {
-                // Waiting fails only if the sender is dropped, which this value has.
-                let _ = newest.changed().await;
+            let mut newest = self.unseen.clone();
+            // Waiting fails only if the sender is dropped, which this value has.
+            let _ = newest.changed().await;
+            let mut webhooks = loop {
                 if let Some(webhooks) = webhooks() {
                     break webhooks;
                 }
+                // The handler may have told its progress before the annotated call has begun, and may tell no more.
+                let _ = tokio::time::timeout(ASK_AGAIN, newest.changed()).await;
             };
+            if webhooks.len() > MAX_WEBHOOKS {
+                let (id, n) = (&self.request, webhooks.len());
+                tracing::debug!(request_id = %id, "the first {MAX_WEBHOOKS} of the {n} webhooks of {id} get its progress");
+                webhooks.truncate(MAX_WEBHOOKS);
+            }
             join_all(webhooks.into_iter().map(|webhook| self.send_to(webhook, &delivery, &attempts))).await;
         };
         tokio::select! {
@@ -106,6 +126,7 @@ impl ProgressReports {
         let mut newest = self.newest.subscribe();
         newest.mark_changed();
         let mut seen = 0;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             // Waiting fails only if the sender is dropped, which this value has.
             let _ = newest.changed().await;
@@ -114,8 +135,14 @@ impl ProgressReports {
             seen = stored.number;
             let report = self.report(&stored, &webhook, format, trace.as_ref());
             match delivery.send_progress(report, attempts.token()).await {
-                ProgressEnd::Sent => count("sent", 1),
-                ProgressEnd::Failed => count("failed", 1),
+                ProgressEnd::Sent => {
+                    count("sent", 1);
+                    backoff.reset();
+                }
+                ProgressEnd::Failed => {
+                    count("failed", 1);
+                    tokio::time::sleep(backoff.pause()).await;
+                }
                 ProgressEnd::Unwanted => return count("failed", 1),
                 ProgressEnd::Busy => {
                     // The newest one is tried again: this one, or one that has replaced it.

@@ -65,13 +65,14 @@ async fn a_receiver_that_hangs_gets_few_and_delays_neither_others_nor_the_outcom
     assert_eq!(finished.reports().len(), 2, "a progress is no stored report");
     assert!(took < STEP * STEPS + Duration::from_secs(1), "{took:?}");
     let [hanging, other] = both(&app, &id).await;
-    assert!((10..=17).contains(&hanging.len()), "one in 4 seconds: {}", hanging.len());
+    assert!((4..=8).contains(&hanging.len()), "4 seconds each, and pauses that grow: {}", hanging.len());
     assert!((100..=121).contains(&other.len()), "two in a second: {}", other.len());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_receiver_that_fails_or_is_gone_gets_the_outcome_at_once() {
-    for (status, least, most) in [(500, 100, 121), (410, 2, 2)] {
+    // The attempts that fail begin after 0, 1, 3, 7, 15 and 31 seconds.
+    for (status, least, most) in [(500, 5, 8), (410, 2, 2)] {
         let app = started().await;
         app.receiver().answer_with(move |hit| if is_progress(hit) { status } else { 204 });
         let id = app.submit("/steps", &()).await.unwrap();
@@ -96,4 +97,43 @@ async fn a_cancel_and_the_form_of_the_settings() {
     app.pass(Duration::from_mins(10)).await;
     let last = app.receiver().hits().pop().unwrap();
     assert_eq!(last.json()["type"], "request.cancelled");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pauses_after_failures_begin_anew_when_a_receiver_works_again() {
+    let app = started().await;
+    let begun = tokio::time::Instant::now();
+    // The receiver fails for 10 seconds, works for 20 seconds, and fails again.
+    app.receiver().answer_with(move |hit| {
+        let works = (10..30).contains(&begun.elapsed().as_secs());
+        if works || !is_progress(hit) { 204 } else { 500 }
+    });
+    let id = app.submit("/steps", &()).await.unwrap();
+    app.finished(&id).await.unwrap();
+    let [hits, _] = both(&app, &id).await;
+    // Until 10 s about 4 attempts, from 15 s until 30 s two in a second, and then about 5.
+    assert!((30..=50).contains(&hits.len()), "{}", hits.len());
+}
+
+/// Tells its progress once, before its annotated call begins, which has more webhooks than get a progress.
+async fn tells_early(progress: Progress, request_id: RequestId) -> Result<(), String> {
+    progress.report(0.5, "early");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let run = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        Ok(())
+    };
+    let urls: Vec<String> = (0..10).map(|n| format!("https://{n}.example/hooks")).collect();
+    report_outcome(&urls, &request_id, run).on(Ends::PROGRESS.with(Ends::COMPLETED)).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_before_the_annotated_call_begins_is_sent_to_eight_webhooks() {
+    let app = TestApp::start(App::new(()).route("/early", tells_early)).await.unwrap();
+    let id = app.submit("/early", &()).await.unwrap();
+    app.finished(&id).await.unwrap();
+    app.pass(Duration::from_mins(1)).await;
+    let (told, ends): (Vec<_>, Vec<_>) = app.receiver().hits().into_iter().partition(is_progress);
+    assert_eq!((told.len(), ends.len()), (8, 10), "{told:?}");
+    assert!(told.iter().all(|hit| hit.json()["progress"]["message"] == "early"), "{told:?}");
 }
