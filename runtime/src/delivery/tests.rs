@@ -24,6 +24,7 @@ struct Running {
     store: Store,
     shutdown: Shutdown,
     ended: JoinHandle<()>,
+    control: Control,
 }
 
 impl Running {
@@ -42,8 +43,9 @@ impl Running {
     fn over(store: Store, options: Options) -> Self {
         let shutdown = Shutdown::new();
         let delivery = Delivery::new(store.clone(), Clock::system(), options).unwrap();
+        let control = delivery.control();
         let ended = shutdown.spawn(delivery.run(shutdown.clone()));
-        Self { store, shutdown, ended }
+        Self { store, shutdown, ended, control }
     }
 
     async fn post(&self, subject: &str, url: &str) {
@@ -291,4 +293,27 @@ async fn a_report_that_cannot_be_attempted_for_want_of_files_loses_no_attempt() 
         .await;
     assert_eq!((record.state, record.attempts, record.last.is_none()), (DeliveryState::Pending, 0, true));
     running.stop().await;
+}
+
+#[tokio::test]
+async fn who_asks_a_delivery_that_stops_does_not_wait_for_its_attempts() {
+    let (answer, answered) = std::sync::mpsc::sync_channel::<()>(1);
+    let answered = std::sync::Mutex::new(answered);
+    let receiver = Receiver::new(move |_, out| {
+        let _ = answered.lock().unwrap().recv();
+        out.write_all(OK.as_bytes())
+    });
+    let running = Running::with(Options { timeout: Duration::from_mins(10), ..options(&receiver, &[0]) }).await;
+    running.post("a", &receiver.url()).await;
+    receiver.received(1).await;
+    running.shutdown.stop();
+    // The loop may still answer the first questions.
+    for _ in 0..10 {
+        let circuits = tokio::time::timeout(Duration::from_mins(1), running.control.circuits()).await;
+        assert!(circuits.expect("it waits for the attempt").is_empty());
+    }
+    assert!(!running.ended.is_finished(), "the attempt is in flight");
+    answer.send(()).unwrap();
+    let store = running.stop().await;
+    assert_eq!(store.deliveries("a").await.unwrap()[0].state, DeliveryState::Delivered);
 }

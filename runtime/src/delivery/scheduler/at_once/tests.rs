@@ -70,6 +70,24 @@ fn it_takes_no_slot_from_a_report_that_waits() {
 }
 
 #[test]
+fn its_end_is_not_taken_for_the_end_of_a_report() {
+    let bounds = Bounds { backlog: 10, idle: 2, parked: 2 };
+    let mut scheduler: Scheduler<Report> = Scheduler::new(Limits::new(256, 128), bounds, HashMap::new());
+    take(&mut scheduler);
+    let (attempt, Report) = scheduler.next(NOW).unwrap();
+    scheduler.ended(attempt, Health::Works, None, QUICK, NOW).unwrap();
+    for _ in 0..3 {
+        let attempt = scheduler.begin_at_once("x://0", URL, NOW).unwrap();
+        scheduler.ended(attempt, Health::Unknown, None, QUICK, NOW).unwrap();
+    }
+    take(&mut scheduler);
+    scheduler.next(NOW).unwrap();
+    let later = NOW + Duration::from_secs(1);
+    let begun = std::iter::from_fn(|| scheduler.begin_at_once("x://0", URL, later).ok()).count();
+    assert_eq!(begun, 1, "its report is not answered, so the origin is slow");
+}
+
+#[test]
 fn origins_that_are_refused_are_forgotten() {
     let mut scheduler = scheduler(8);
     for origin in 0..100 {
