@@ -63,8 +63,8 @@ async fn what_is_no_form_with_parts_is_refused() {
     for (content_type, body, status, code, says) in [
         ("application/json", &b"{}"[..], 415, "unsupported_media_type", "takes multipart/form-data"),
         ("multipart/form-data", part, 400, "malformed_payload", "has no `boundary=`"),
-        (right, b"", 400, "malformed_payload", "it ends within part 1"),
-        (right, &part[..part.len() - 10], 400, "malformed_payload", "it ends within part 1"),
+        (right, b"", 400, "malformed_payload", "part 1 is cut short"),
+        (right, &part[..part.len() - 10], 400, "malformed_payload", "part 1 is cut short"),
         (right, part, 422, "invalid_payload", "a: the text is not UTF-8"),
     ] {
         let (is, accept, problem) = refused(&server, content_type, body).await;

@@ -22,10 +22,10 @@ use crate::cancel;
 use crate::handler::Routes;
 use postback_store::overview::DeliveryFilter;
 use postback_store::shutdown::Shutdown;
-use postback_store::{self as store, Faults, RequestState, Stage, Store};
+use postback_store::{self as store, Faults, RequestClaim, RequestState, Stage, Store};
 use postback_wire::id::RequestId;
 use postback_wire::line::Causes;
-use postback_wire::report::Status;
+use postback_wire::report::{Outcome, Reason, Status, StoredResult};
 use postback_wire::time::Clock;
 use postback_wire::webhook::Webhook;
 
@@ -240,7 +240,23 @@ impl TestApp {
         };
         let runs = self.store.timeline(id).await.map_err(of_store)?.map_or(0, |timeline| timeline.runs.len());
         let reports = self.reports(id, outcome.status).await.map_err(of_store)?;
-        Ok(Finished { id: id.clone(), outcome, runs, reports })
+        let reply = self.reply(id, &outcome).await?;
+        Ok(Finished { id: id.clone(), outcome, runs, reports, reply })
+    }
+
+    /// Reads the bytes of a reply. `None`: the result is no reply.
+    async fn reply(&self, id: &RequestId, outcome: &Outcome) -> Result<Option<Bytes>, TestError> {
+        let (Reason::Elsewhere, Some(json), Some(results)) = (outcome.reason, &outcome.result, self.routes.results())
+        else {
+            return Ok(None);
+        };
+        let unread = |why: String| TestError(format!("the reply of {id} cannot be read: {why}"));
+        let stored: StoredResult = serde_json::from_slice(json.bytes()).map_err(|error| unread(error.to_string()))?;
+        if stored.size == 0 {
+            return Ok(Some(Bytes::new()));
+        }
+        let claim = RequestClaim { id: id.clone(), epoch: stored.version };
+        results.read(&claim, 0..stored.size).await.map_err(unread)
     }
 
     /// Returns the receiver of all reports of the app.

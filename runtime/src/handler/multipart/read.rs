@@ -65,7 +65,7 @@ fn broken(error: &multer::Error, number: usize) -> PayloadError {
     use multer::Error as E;
     PayloadError::Parts(match error {
         E::IncompleteStream | E::IncompleteFieldData { .. } | E::IncompleteHeaders => {
-            format!("it ends within part {number}, or has no boundary there as the header content-type says")
+            format!("part {number} is cut short, or the boundary after it is not that of the header content-type")
         }
         _ => format!("the headers of part {number} cannot be read"),
     })

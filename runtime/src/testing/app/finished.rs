@@ -1,5 +1,6 @@
 //! What became of a request of a [`TestApp`](super::TestApp).
 
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use super::TestError;
@@ -14,6 +15,7 @@ pub struct Finished {
     pub(super) outcome: Outcome,
     pub(super) runs: usize,
     pub(super) reports: Vec<Caught>,
+    pub(super) reply: Option<Bytes>,
 }
 
 impl Finished {
@@ -43,6 +45,16 @@ impl Finished {
         }
         let json = self.outcome.result.as_ref().map_or(&b"null"[..], |json| json.bytes());
         serde_json::from_slice(json).map_err(|error| TestError(format!("{error}: {self:?}")))
+    }
+
+    /// Returns the bytes of a [`Reply`](crate::Reply). What the reports say of them is the
+    /// [`result`](Self::result), a [`StoredResult`](crate::StoredResult).
+    ///
+    /// # Errors
+    ///
+    /// Fails if the handler has not returned a reply. The text says what came instead.
+    pub fn reply(&self) -> Result<&Bytes, TestError> {
+        self.reply.as_ref().ok_or_else(|| TestError(format!("the result is no reply: {self:?}")))
     }
 
     /// Returns the text of the failure, as the log shows it.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::json;
 
 use super::*;
-use crate::handler::{Batch, HandlerError, IntoHandlerError as _, Payload, Query, State};
+use crate::handler::{Batch, HandlerError, IntoHandlerError as _, Payload, Query, Reply, State};
 use crate::testing::Answer;
 use postback_wire::report::EndReason;
 
@@ -44,6 +44,22 @@ fn app() -> App<()> {
         .timeout(Duration::from_hours(2))
         .route("/panics", panics)
         .batch("/double", 8, Duration::from_secs(1), double)
+}
+
+async fn picture(size: Payload<usize>) -> Result<Reply, String> {
+    Ok(Reply::new(vec![7; *size]).content_type("image/png"))
+}
+
+#[tokio::test]
+async fn the_bytes_of_a_reply_can_be_read() {
+    let app = TestApp::new(App::new(()).route("/picture", picture)).await.unwrap();
+    for size in [3, 0] {
+        let id = app.submit("/picture", &size).await.unwrap();
+        let finished = app.finished(&id).await.unwrap();
+        assert_eq!(finished.reply().unwrap().len(), size);
+        let stored: StoredResult = finished.result().unwrap();
+        assert_eq!((stored.size, &*stored.content_type), (size as u64, "image/png"));
+    }
 }
 
 #[tokio::test(start_paused = true)]
