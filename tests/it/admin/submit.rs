@@ -132,7 +132,8 @@ async fn a_command_makes_a_request_of_the_operator() {
         let made = printed(&server, &["requests", "submit", route, "--input", "in.json", "--query", "lang=en&tag=7"]);
         assert!(made.ends_with(&format!(" accepted by {route}\n")), "{made}");
         let shown = printed(&server, &["requests", "show", made.split(' ').next().unwrap()]);
-        assert_eq!(shown.contains("  query     lang=en&tag=7\n"), is_kept, "{shown}");
+        let is_there = shown.lines().any(|line| line.split_whitespace().eq(["query", "lang=en&tag=7"]));
+        assert_eq!(is_there, is_kept, "{shown}");
         assert!(!shown.contains("postback-query") && shown.contains("tag=7") == is_kept, "{shown}");
     }
     for (arguments, says) in [

@@ -223,7 +223,7 @@ mod tests {
             assert!(name.starts_with("postback_"), "{name}");
             assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name}");
             assert_eq!(name.ends_with("_seconds"), *unit == Unit::Seconds, "{name}");
-            assert_eq!(name.ends_with("_bytes"), *unit == Unit::Bytes, "{name}");
+            assert_eq!(name.trim_end_matches("_total").ends_with("_bytes"), *unit == Unit::Bytes, "{name}");
             assert!(help.trim().len() > 10 && help.trim().ends_with('.'), "{name}: {help}");
         }
     }
