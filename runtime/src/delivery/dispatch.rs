@@ -186,7 +186,7 @@ impl Dispatcher {
         }
     }
 
-    /// Begins the attempt of a report of a progress, or answers that there is none.
+    /// Starts an attempt to send a progress report, or answers that no attempt is made.
     #[cfg(feature = "server")]
     fn send_progress(&mut self, order: ProgressOrder, now: SinceStart) {
         if order.is_given_up() {

@@ -1,8 +1,7 @@
-//! Sends reports of a progress while a request runs. They are rows of no store: each is sent at once or not at all, and no
-//! more than one attempt of a run and a webhook is in flight.
+//! Sends progress reports while a request runs. The store does not have them: each is sent at once or not at all. For each
+//! run and webhook, at most one attempt is in flight.
 //!
-//! Invariants: an attempt ends with its order, so that whoever asked for it can end it; the order tells when nothing of the
-//! attempt is left. An attempt takes less time than the margin that a node keeps of its lease, so no attempt goes on after
+//! Invariants: a run can end its attempt, and learns when nothing of the attempt is left. An attempt takes less time than the margin that a node keeps of its lease, so no attempt goes on after
 //! another node has taken the request over.
 
 use std::time::Duration;
@@ -50,7 +49,7 @@ pub(crate) enum ProgressEnd {
     Unwanted,
 }
 
-/// Asks the delivery for an attempt. If whoever has asked drops the other end of the answer, the attempt ends.
+/// An order to the delivery to make one attempt. The attempt ends if the run drops the receiver of the answer.
 pub(super) struct ProgressOrder {
     pub(super) report: ProgressReport,
     answer: oneshot::Sender<ProgressEnd>,
@@ -97,7 +96,7 @@ impl Control {
 }
 
 impl Deliverer {
-    /// Makes the attempt of a report of a progress, until whoever asked for it gives it up.
+    /// Makes the attempt to send a progress report. The attempt ends early if the run gives it up.
     pub(super) async fn send_progress(&self, order: ProgressOrder, slot: Slot, stop: &Shutdown) {
         let ProgressOrder { report, mut answer, held } = order;
         let end = tokio::select! {

@@ -71,12 +71,12 @@ enum Content {
 }
 
 impl Multipart {
-    /// Returns the first text with this name. `None`: there is none, or the part is a file.
+    /// Returns the first text with this name. Returns `None` if no part with this name is a text.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.named(name).find_map(Part::text)
     }
 
-    /// Returns the first file with this name. `None`: there is none, or the part is a text.
+    /// Returns the first file with this name. Returns `None` if no part with this name is a file.
     pub fn file(&self, name: &str) -> Option<&Part> {
         self.named(name).find(|part| part.is_file())
     }

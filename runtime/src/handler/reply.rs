@@ -124,9 +124,9 @@ pub(crate) struct Replied {
 }
 
 /// A reply whose bytes can be read without code of the user.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ready {
-    pub(crate) content: Content,
+    pub(crate) content: Arc<Content>,
     pub(crate) content_type: String,
     pub(crate) json: Option<Json>,
 }
@@ -163,7 +163,7 @@ impl Replied {
                 },
             },
         };
-        Ended::Replied(Box::new(Ready { content, content_type, json }))
+        Ended::Replied(Box::new(Ready { content: Arc::new(content), content_type, json }))
     }
 }
 
@@ -231,7 +231,7 @@ mod tests {
     async fn a_stream_is_read_to_its_end_and_is_bounded() {
         let pieces = |n: usize| stream::iter((0..n).map(|_| Ok::<_, std::io::Error>("0123456789")));
         let Ended::Replied(ready) = ended(Reply::stream(pieces(3)), 30).await else { panic!("it is a reply") };
-        assert!(matches!(ready.content, Content::Spooled(_)));
+        assert!(matches!(*ready.content, Content::Spooled(_)));
         assert_eq!(ready.content_type, BYTES);
         let endless = stream::repeat_with(|| Ok::<_, std::io::Error>("0123456789"));
         let why = text(ended(Reply::stream(endless), 1_000).await);

@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::Options;
 use crate::handler::{AfterError, Ended, Ready};
-use crate::results::Content;
 use postback_wire::report::{Outcome, Reason, Status};
 use postback_wire::time::{Spoken, Timestamp};
 
@@ -56,12 +53,9 @@ pub(super) fn outcome(end: RunEnd, captured: Option<Outcome>, now: Timestamp) ->
     }
 }
 
-/// Takes the reply of the handler, if it has returned one.
-pub(super) fn reply(end: &mut RunEnd) -> Option<Box<Ready>> {
-    let RunEnd::Finished(Ended::Replied(reply)) = end else { return None };
-    let json = reply.json.clone();
-    let left = Ready { content: Content::Bytes(Bytes::new()), content_type: String::new(), json };
-    Some(Box::new(std::mem::replace(&mut **reply, left)))
+/// Returns the reply of the handler, if it has returned one.
+pub(super) fn reply(end: &RunEnd) -> Option<Box<Ready>> {
+    if let RunEnd::Finished(Ended::Replied(reply)) = end { Some(reply.clone()) } else { None }
 }
 
 /// Whether the outcome of an annotated function call is the outcome of the `Ok` that the handler has returned.

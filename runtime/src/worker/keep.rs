@@ -11,6 +11,7 @@ use super::{BACKOFF, Context};
 use crate::handler::{Ended, Ready, Routes};
 use crate::results::{Content, Keep, KeepError, Results};
 use postback_store::ClaimedRequest;
+use postback_store::backoff::Backoff;
 use postback_wire::line::Causes;
 use postback_wire::names::metric;
 use postback_wire::report::{Json, Outcome, Reason, Status};
@@ -63,7 +64,7 @@ pub(super) async fn kept(
         (Some(reply), shown) if *shown != reply.json => return Some(outcome),
         (Some(reply), _) => (reply.content, reply.content_type),
         (None, Some(json)) if results.is_some_and(|results| results.takes(json)) => {
-            (Content::Bytes(json.bytes().clone()), "application/json".to_owned())
+            (Arc::new(Content::Bytes(json.bytes().clone())), "application/json".to_owned())
         }
         (None, _) => return Some(outcome),
     };
@@ -73,12 +74,16 @@ pub(super) async fn kept(
         return failed("its result is a reply, and this server has no place for one; set results.url".to_owned());
     };
     let retention = context.routes.get(&row.route).and_then(|route| route.limits().retention);
-    let bytes = Arc::new(bytes);
     let keep = Keep { route: &row.route, claim: &row.claim, content_type: &content_type, content: &bytes, retention };
     let kept = tokio::select! {
         biased;
         () = cancelled.cancelled() => return Some(Outcome::cancelled(context.outbox.clock().now())),
-        kept = until_kept(context, results, &keep) => kept?,
+        () = context.cut.stopping() => {
+            let (id, route) = (&row.claim.id, &row.route);
+            tracing::warn!(request_id = %id, route, "the result of {id} is not kept yet, it runs again at the next start");
+            return None;
+        }
+        kept = until_kept(context, results, &keep) => kept,
     };
     match kept {
         Ok(json) => Some(Outcome { result: Some(json), reason: Reason::Elsewhere, ..outcome }),
@@ -86,32 +91,20 @@ pub(super) async fn kept(
     }
 }
 
-async fn until_kept(context: &Context, results: &Results, keep: &Keep<'_>) -> Option<Result<Json, KeepError>> {
+async fn until_kept(context: &Context, results: &Results, keep: &Keep<'_>) -> Result<Json, KeepError> {
     let (id, route) = (&keep.claim.id, keep.route);
-    let mut pause = BACKOFF;
+    let (mut backoff, mut warned) = (Backoff::new(BACKOFF, MAX_PAUSE), false);
     loop {
-        let kept = tokio::select! {
-            biased;
-            () = context.cut.stopping() => None,
-            kept = results.keep(keep, context.outbox.clock().now()) => Some(kept),
-        };
-        let why = match kept {
-            Some(Err(error)) if error.may_pass() => error,
-            Some(kept) => return Some(kept),
-            None => {
-                tracing::warn!(request_id = %id, route, "the result of {id} is not kept yet, it runs again at the next start");
-                return None;
-            }
+        let why = match results.keep(keep, context.outbox.clock().now()).await {
+            Err(error) if error.may_pass() => error,
+            kept => return kept,
         };
         metrics::counter!(metric::RESULTS_REFUSED, "route" => route.to_owned()).increment(1);
-        if pause == BACKOFF {
+        if !warned {
             let why = Causes(&why);
             tracing::warn!(request_id = %id, route, "the result of {id} cannot be kept, trying again: {why}");
+            warned = true;
         }
-        tokio::select! {
-            biased;
-            () = context.cut.stopping() => {}
-            () = tokio::time::sleep(pause) => pause = (pause * 2).min(MAX_PAUSE),
-        }
+        tokio::time::sleep(backoff.pause()).await;
     }
 }

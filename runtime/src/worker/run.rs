@@ -81,7 +81,7 @@ async fn run_within(context: &Arc<Context>, row: &ClaimedRequest, sink: &Arc<Run
     let held = Held::default();
     let task = handler_task::spawn(context, route, row, (sink, info), (slot, Arc::clone(&held)));
     let watched = handler_task::watch(context, row, sink, &cancelled, (task, cancellation));
-    let (mut end, took) = match progress::stored_during(context, row, (telling.as_deref(), sink), watched).await {
+    let (end, took) = match progress::stored_during(context, row, (telling.as_deref(), sink), watched).await {
         Ok(ended) => ended,
         Err(Interrupted { begun }) => {
             registration::store(context, &row.claim, sink.registration(), Attempts::One).await;
@@ -97,7 +97,7 @@ async fn run_within(context: &Arc<Context>, row: &ClaimedRequest, sink: &Arc<Run
         (RunEnd::Cancelled, None) => registration::ask_handler(context, route, row).await,
         (_, registered) => registered,
     };
-    let (after, reply) = (after_run::after_error(&end), after_run::reply(&mut end));
+    let (after, reply) = (after_run::after_error(&end), after_run::reply(&end));
     let outcome = after_run::outcome(end, outcome, context.outbox.clock().now());
     let kept = keep::kept(context, row, &cancelled, (outcome, reply)).await;
     drop(held);

@@ -55,7 +55,7 @@ pub(in crate::delivery) enum ParkReason {
 pub(in crate::delivery) enum Withheld {
     /// The circuit of the origin or of the URL is open.
     Circuit,
-    /// The slots are needed for reports that wait, or there is none.
+    /// No slot is free, or the free slots are kept for reports that wait.
     Busy,
 }
 
