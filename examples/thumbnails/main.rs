@@ -1,9 +1,9 @@
 //! A server that makes a thumbnail of each PNG or JPEG file that a caller posts.
 //!
-//! Run the server:
+//! Run the server. The variable lets the webhooks of callers reach this machine, which they usually may not:
 //!
 //! ```sh
-//! cargo run --example thumbnails -- serve --inspect
+//! POSTBACK_DELIVERY__ALLOW_NETWORKS=127.0.0.0/8 cargo run --example thumbnails -- serve --inspect
 //! ```
 //!
 //! Then post a picture from another terminal. The header `x-webhook-url` says where the report goes:
