@@ -21,66 +21,89 @@ const LARGE_AT_ONCE: usize = 2;
 const MAX_WAIT: Duration = Duration::from_secs(10);
 /// A check that takes longer is slow: it would delay all other calls too much.
 const SLOW: Duration = Duration::from_millis(2);
-/// How long a route counts as slow after a slow check.
+/// After how many slow checks without a fast one a route counts as slow. A single check may also take long because the
+/// system has given the processor to another thread.
+const IN_A_ROW: u8 = 3;
+/// How long a route counts as slow.
 const SLOW_FOR: Duration = Duration::from_mins(1);
 
 /// Checks request bodies. A small body is checked immediately, on the thread of the caller. A large body, and each body
 /// of a route whose checks are slow, is checked on a thread for blocking code. At most [`LARGE_AT_ONCE`] large bodies are
 /// checked at the same time, and as many small ones of slow routes.
 ///
-/// So the code with which a program reads its payloads delays other calls once a minute at most.
+/// So the code with which a program reads its payloads delays other calls three times a minute at most.
 pub(super) struct Checks {
     large: Arc<Semaphore>,
     slow: Arc<Semaphore>,
     routes: Arc<SlowRoutes>,
 }
 
-/// The routes whose checks are slow.
+/// The routes whose last checks were slow.
 #[derive(Default)]
 struct SlowRoutes {
     /// Whether there may be one. Most programs have none, and this is all that is read then.
     any: AtomicBool,
-    /// Until when each of them counts as slow, by path.
-    until: Mutex<HashMap<String, Instant>>,
+    /// What is known of each of them, by path.
+    known: Mutex<HashMap<String, Slow>>,
+}
+
+/// What is known of a route whose last checks were slow.
+#[derive(Default)]
+struct Slow {
+    in_a_row: u8,
+    /// Until when the route counts as slow. `None`: it does not yet.
+    until: Option<Instant>,
 }
 
 impl SlowRoutes {
-    fn contains(&self, route: &Route) -> bool {
+    fn contains(&self, path: &str) -> bool {
         if !self.any.load(Ordering::Relaxed) {
             return false;
         }
-        let (mut until, now) = (self.lock(), Instant::now());
-        until.retain(|_, until| *until > now);
-        self.any.store(!until.is_empty(), Ordering::Relaxed);
-        until.contains_key(&route.path)
+        let (mut known, now) = (self.lock(), Instant::now());
+        known.retain(|_, slow| slow.until.is_none_or(|until| until > now));
+        self.any.store(!known.is_empty(), Ordering::Relaxed);
+        known.get(path).is_some_and(|slow| slow.until.is_some())
     }
 
     /// Checks a body, and notes how long that took.
     fn timed(&self, route: &Route, run: Run) -> Result<Checked, Problem> {
         let begun = Instant::now();
         let checked = check_body(route, run);
-        self.took(route, begun.elapsed());
+        self.took(&route.path, begun.elapsed());
         checked
     }
 
-    /// Notes how long a check of this route took.
-    fn took(&self, route: &Route, time: Duration) {
+    /// Notes how long a check of the route with this path took.
+    fn took(&self, path: &str, time: Duration) {
         if time < SLOW {
+            if self.any.load(Ordering::Relaxed) {
+                let mut known = self.lock();
+                // A route that counts as slow does so until its time is over.
+                if known.get(path).is_some_and(|slow| slow.until.is_none()) {
+                    known.remove(path);
+                }
+            }
             return;
         }
-        let mut until = self.lock();
-        let (path, milliseconds) = (&route.path, time.as_millis());
-        if until.insert(path.clone(), Instant::now() + SLOW_FOR).is_none() {
-            tracing::debug!(
-                route = path,
-                "reading a payload of {path} took {milliseconds} ms, so its payloads are read on other threads for now"
-            );
+        let mut known = self.lock();
+        let slow = known.entry(path.to_owned()).or_default();
+        slow.in_a_row = slow.in_a_row.saturating_add(1);
+        if slow.in_a_row >= IN_A_ROW {
+            let milliseconds = time.as_millis();
+            if slow.until.replace(Instant::now() + SLOW_FOR).is_none() {
+                tracing::debug!(
+                    route = path,
+                    "reading a payload of {path} took {milliseconds} ms, so its payloads are read on other threads for now"
+                );
+            }
         }
+        drop(known);
         self.any.store(true, Ordering::Relaxed);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
-        self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Slow>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -95,7 +118,7 @@ impl Checks {
     pub(super) async fn check(&self, route: &Arc<Route>, run: Run, share: Share) -> Result<(Checked, Share), Problem> {
         let takes_any = route.payload.is_none_or(PayloadKind::takes_any_body);
         let is_large = run.body.len() > SMALL && !takes_any;
-        if !is_large && !self.routes.contains(route) {
+        if !is_large && !self.routes.contains(&route.path) {
             return Ok((self.routes.timed(route, run)?, share));
         }
         let turns = if is_large { &self.large } else { &self.slow };
