@@ -139,7 +139,7 @@ impl Reading {
 }
 
 /// The processor time in a file `schedstat`.
-fn nanoseconds(schedstat: &str) -> u64 {
+pub(crate) fn nanoseconds(schedstat: &str) -> u64 {
     schedstat.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 

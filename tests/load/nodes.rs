@@ -18,6 +18,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::runtime::Runtime;
 
+use crate::anatomy::{Reading, nanoseconds};
 use crate::numbers::{Rate, median, milliseconds, quantile};
 use crate::postgres::Server as Postgres;
 use crate::rounds::{Brings, Kind, Load, PAYLOAD, Round};
@@ -42,6 +43,19 @@ struct Side {
 struct Cost {
     commits: i64,
     log_bytes: i64,
+    /// The processor time of all processes of PostgreSQL, in nanoseconds.
+    postgres: u64,
+    /// The processor time of the servers of the side, in nanoseconds.
+    servers: u64,
+}
+
+impl Cost {
+    fn add(&mut self, before: Self, after: Self) {
+        self.commits += after.commits - before.commits;
+        self.log_bytes += after.log_bytes - before.log_bytes;
+        self.postgres += after.postgres.saturating_sub(before.postgres);
+        self.servers += after.servers.saturating_sub(before.servers);
+    }
 }
 
 pub(crate) fn run(options: &Options) -> bool {
@@ -65,11 +79,10 @@ pub(crate) fn run(options: &Options) -> bool {
     }
     for _ in 0..options.rounds {
         for side in &mut sides {
-            let before = runtime.block_on(cost(&mut watch));
+            let before = side.cost(&runtime, &mut watch);
             let round = side.round(&runtime, options, options.round());
-            let after = runtime.block_on(cost(&mut watch));
-            side.cost.commits += after.commits - before.commits;
-            side.cost.log_bytes += after.log_bytes - before.log_bytes;
+            let after = side.cost(&runtime, &mut watch);
+            side.cost.add(before, after);
             side.rounds.push(round);
         }
     }
@@ -117,15 +130,26 @@ fn start(postgres: &Postgres, count: usize, folder: &Path, receiver: &receiver::
     Side { servers, loads, rounds: Vec::new(), cost: Cost::default() }
 }
 
-/// Returns how many transactions PostgreSQL has committed so far, and how many bytes its log has.
+/// Returns how many transactions PostgreSQL has committed so far, how many bytes its log has, and its processor time.
 async fn cost(conn: &mut PgConnection) -> Cost {
+    let sql = "SELECT pid FROM pg_stat_activity";
+    let processes: Vec<i32> = sqlx::query_scalar(sql).fetch_all(&mut *conn).await.expect("the processes");
+    // Each process has one thread. A process may have ended since.
+    let time = |process| std::fs::read_to_string(format!("/proc/{process}/schedstat")).unwrap_or_default();
+    let postgres = processes.into_iter().map(|process| nanoseconds(&time(process))).sum();
     let sql = "SELECT (SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()), \
                pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint";
     let (commits, log_bytes) = sqlx::query_as(sql).fetch_one(conn).await.expect("the figures of the database");
-    Cost { commits, log_bytes }
+    Cost { commits, log_bytes, postgres, servers: 0 }
 }
 
 impl Side {
+    /// Returns what all work so far has cost PostgreSQL and the servers of this side.
+    fn cost(&self, runtime: &Runtime, watch: &mut PgConnection) -> Cost {
+        let servers = self.servers.iter().map(|server| Reading::of(server.id()).all().nanoseconds).sum();
+        Cost { servers, ..runtime.block_on(cost(watch)) }
+    }
+
     fn round(&self, runtime: &Runtime, options: &Options, time: Duration) -> Round {
         let clients = usize::from(options.in_flight).div_ceil(self.loads.len());
         let rounds =
@@ -147,14 +171,19 @@ impl Side {
         let trips = latencies.len().max(1);
         #[expect(clippy::cast_precision_loss, reason = "the figures are printed with a few digits")]
         let per_trip = |n: i64| n as f64 / trips as f64;
+        #[expect(clippy::cast_precision_loss, reason = "the figures are printed with a few digits")]
+        let micros = |nanoseconds: u64| nanoseconds as f64 / 1_000.0 / trips as f64;
         println!(
-            "{} servers: {rate}, {:.2} of one; p50 {:.1} ms, p99 {:.1} ms; {:.3} commits and {:.1} kB of log a trip; {} errors",
+            "{} servers: {rate}, {:.2} of one; p50 {:.1} ms, p99 {:.1} ms; {:.3} commits, {:.1} kB of log, {:.0} µs of \
+             PostgreSQL and {:.0} µs of the servers a trip; {} errors",
             self.servers.len(),
             rate.0 / one,
             milliseconds(quantile(&latencies, 0.50)),
             milliseconds(quantile(&latencies, 0.99)),
             per_trip(self.cost.commits),
             per_trip(self.cost.log_bytes) / 1_000.0,
+            micros(self.cost.postgres),
+            micros(self.cost.servers),
             self.rounds.iter().map(|round| round.errors).sum::<usize>(),
         );
     }

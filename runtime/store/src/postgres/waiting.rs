@@ -4,6 +4,8 @@
 //! to be claimed. So each owner in the index has a request that can be claimed, and no statement here passes over rows,
 //! apart from those that another node is just claiming.
 
+use std::collections::HashMap;
+
 use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow, Postgres};
 use sqlx::query::Query;
@@ -20,6 +22,7 @@ use crate::sql::states::sql;
 const WAKE: i64 = 256;
 
 /// What waits of one route.
+#[derive(Default)]
 pub(super) struct Head {
     /// The due time of a request that can be claimed now.
     pub fresh: Option<i64>,
@@ -39,27 +42,55 @@ impl Head {
 }
 
 /// Returns a [`Head`] for each route, in the order of the routes.
+///
+/// The statement goes from one waiting route to the next in each index. So it costs what waits, however many routes
+/// there are: a look at an empty queue reads three entries.
 pub(super) async fn heads(conn: &mut PgConnection, routes: &[String]) -> Result<Vec<Head>, sqlx::Error> {
     let sql = sql!(
-        "SELECT (SELECT due FROM request AS r WHERE state = {queued} AND crashes = 0 AND NOT later AND r.route = i.route \
+        "WITH RECURSIVE fresh (route) AS \
+           (SELECT (SELECT min(route) FROM request WHERE state = {queued} AND crashes = 0 AND NOT later) \
+            UNION ALL SELECT (SELECT min(route) FROM request \
+                WHERE state = {queued} AND crashes = 0 AND NOT later AND route > fresh.route) \
+            FROM fresh WHERE fresh.route IS NOT NULL), \
+         delayed (route) AS \
+           (SELECT (SELECT min(route) FROM request WHERE state = {queued} AND crashes = 0 AND later) \
+            UNION ALL SELECT (SELECT min(route) FROM request \
+                WHERE state = {queued} AND crashes = 0 AND later AND route > delayed.route) \
+            FROM delayed WHERE delayed.route IS NOT NULL), \
+         suspect (route) AS \
+           (SELECT (SELECT min(route) FROM request WHERE state = {queued} AND crashes > 0) \
+            UNION ALL SELECT (SELECT min(route) FROM request \
+                WHERE state = {queued} AND crashes > 0 AND route > suspect.route) \
+            FROM suspect WHERE suspect.route IS NOT NULL) \
+         SELECT i.route, 0, (SELECT due FROM request AS r \
+                 WHERE state = {queued} AND crashes = 0 AND NOT later AND r.route = i.route \
                  ORDER BY owner, priority DESC, due, seq LIMIT 1), \
-                (SELECT due FROM request AS r WHERE state = {queued} AND crashes = 0 AND later AND r.route = i.route \
-                 ORDER BY due, seq LIMIT 1), \
-                (SELECT due FROM request AS r WHERE state = {queued} AND crashes > 0 AND r.route = i.route \
-                 ORDER BY due, seq LIMIT 1), \
                 (SELECT min(owner) FROM request AS r \
                  WHERE state = {queued} AND crashes = 0 AND NOT later AND r.route = i.route), \
                 (SELECT max(owner) FROM request AS r \
                  WHERE state = {queued} AND crashes = 0 AND NOT later AND r.route = i.route) \
-         FROM unnest($1::text[]) WITH ORDINALITY AS i (route, n) ORDER BY i.n"
+         FROM fresh AS i WHERE i.route = ANY($1) \
+         UNION ALL SELECT i.route, 1, (SELECT min(due) FROM request AS r \
+                 WHERE state = {queued} AND crashes = 0 AND later AND r.route = i.route), NULL, NULL \
+         FROM delayed AS i WHERE i.route = ANY($1) \
+         UNION ALL SELECT i.route, 2, (SELECT min(due) FROM request AS r \
+                 WHERE state = {queued} AND crashes > 0 AND r.route = i.route), NULL, NULL \
+         FROM suspect AS i WHERE i.route = ANY($1)"
     );
-    let rows = query(sql).bind(routes).fetch_all(conn).await?;
-    let owner = |row: &PgRow, column| row.try_get::<Option<&str>, _>(column).map(|owner| owner.map(Owner::from));
-    let one = |row: &PgRow| {
-        let owners = owner(row, 3)?.zip(owner(row, 4)?);
-        Ok(Head { fresh: row.try_get(0)?, later: row.try_get(1)?, suspect: row.try_get(2)?, owners })
-    };
-    rows.iter().map(one).collect()
+    let mut waiting: HashMap<String, Head> = HashMap::new();
+    for row in query(sql).bind(routes).fetch_all(conn).await? {
+        let head = waiting.entry(row.try_get(0)?).or_default();
+        let due = row.try_get(2)?;
+        match row.try_get::<i32, _>(1)? {
+            0 => {
+                let owner = |column| row.try_get::<Option<&str>, _>(column).map(|owner| owner.map(Owner::from));
+                (head.fresh, head.owners) = (due, owner(3)?.zip(owner(4)?));
+            }
+            1 => head.later = due,
+            _ => head.suspect = due,
+        }
+    }
+    Ok(routes.iter().map(|route| waiting.remove(route).unwrap_or_default()).collect())
 }
 
 /// Marks requests of this route as due that have become due.
