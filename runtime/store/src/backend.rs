@@ -39,6 +39,10 @@ pub(crate) trait Backend: Send {
     /// operations. If the call fails, nothing was written, except after [`Failure::Unknown`]: then the batch may be
     /// written. The backend gets the operations themselves, so that it can apply them on another thread.
     fn apply(&mut self, ops: Vec<Op>, now: Now) -> BoxFuture<'_, Applied>;
+    /// Returns how long the writer waits for more operations before the next batch, if operations wait already.
+    fn pause(&self) -> Duration {
+        Duration::ZERO
+    }
     /// Returns whether the last batch was committed. The writer calls `committed` after [`Failure::Unknown`]. If the
     /// call fails, the writer calls `committed` again, and applies no other batch before it knows the outcome.
     fn committed(&mut self) -> BoxFuture<'_, Result<bool, Cause>>;

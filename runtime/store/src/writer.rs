@@ -54,8 +54,12 @@ impl Shared {
     }
 
     /// Lets other tasks run as long as they add operations to the next batch, because a larger batch costs little more
-    /// than a small batch. If nobody adds anything, this takes one turn of the runtime.
-    async fn let_others_add(&self) {
+    /// than a small batch. If nobody adds anything, this takes one turn of the runtime. If operations wait, first gives
+    /// others the time `pause` to add to them.
+    async fn let_others_add(&self, pause: Duration) {
+        if !pause.is_zero() && (1..MOST_ROWS).contains(&self.inbox.len()) {
+            tokio::time::sleep(pause).await;
+        }
         let mut waiting = self.inbox.len();
         for _ in 0..MOST_TURNS {
             tokio::task::yield_now().await;
@@ -96,7 +100,7 @@ impl Writer {
         self.shared.local.backlog.set_gauges();
         self.shared.look_for_room(0).await;
         loop {
-            self.shared.let_others_add().await;
+            self.shared.let_others_add(self.backend.pause()).await;
             let batch = self.gather();
             if !batch.is_empty() {
                 // Each row counts as its bytes plus 1 KiB, because a commit writes whole pages.

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use sqlx::ConnectOptions as _;
-use sqlx::Row as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 
 use super::failure::within;
-use super::statement::query;
+use super::start::Start;
+use super::statement::{noted, query};
+use crate::clock::Now;
 use crate::options::DatabaseUrl;
 
 /// The number of connections that read.
@@ -34,6 +35,12 @@ const SETTINGS: &str = "
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
 ";
 
+/// Counts a batch in the row of the node `$1`, which has committed `$2` batches, at the times `$3` and `$4`. Each
+/// transaction of the writer begins with this statement. It has a name on the server, so that a call without values, and
+/// with `BEGIN` before it, can execute it.
+const BEGIN_BATCH: &str = "UPDATE node SET commits = commits + 1, wall = $3, due = $4, \
+    seen = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint WHERE seq = $1 AND commits = $2 AND NOT is_over";
+
 #[derive(Clone)]
 pub(super) struct Connector {
     options: PgConnectOptions,
@@ -52,6 +59,24 @@ pub(super) struct ServerProcess {
 pub(super) struct Session {
     pub conn: PgConnection,
     pub process: ServerProcess,
+    /// Whether the server knows [`BEGIN_BATCH`] under its name.
+    is_prepared: bool,
+}
+
+impl Session {
+    /// Begins a transaction, and counts it in the row of this process. Returns whether this process may write. If the
+    /// answer is no, the transaction is still open.
+    pub(super) async fn begin(&mut self, start: &Start, now: Now) -> Result<bool, sqlx::Error> {
+        if !self.is_prepared {
+            let prepare = format!("PREPARE begin_batch (bigint, bigint, bigint, bigint) AS {}", noted(BEGIN_BATCH));
+            sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut self.conn).await?;
+            self.is_prepared = true;
+        }
+        let (node, commits, wall, due) = (start.node, start.commits, now.wall.micros(), now.due.micros());
+        // One call to the server instead of two. All values are numbers.
+        let sql = format!("BEGIN; EXECUTE begin_batch ({node}, {commits}, {wall}, {due})");
+        Ok(sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.conn).await?.rows_affected() == 1)
+    }
 }
 
 impl Connector {
@@ -104,7 +129,7 @@ impl Connector {
             Ok(ServerProcess { pid: row.try_get(0)?, started: row.try_get(1)? })
         });
         let process = process.await?;
-        Ok(Session { conn, process })
+        Ok(Session { conn, process, is_prepared: false })
     }
 
     /// Returns the pool for the connection that listens.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnection;
 
 use super::bell::Bell;
-use super::connect::{Connector, Session};
+use super::connect::Connector;
 use super::failure::{explained, is_interruption, within};
 use super::members::{self, Joining, NotMember, Others};
 use super::schema::{self, Refused};
@@ -89,9 +89,10 @@ pub(super) async fn start(url: &DatabaseUrl, node: NodeId, clock: &Clock) -> Res
     };
     let connector = Connector::new(url).map_err(failed)?;
     let mut joining = Joining::begin(&connector).await.map_err(refused)?;
-    let Session { mut conn, process } = connector.write(None).await.map_err(failed)?;
-    let prepared = match schema::prepare(&mut conn, connector.schema(), joining.alone).await {
-        Ok(()) => schema::check_whole(&mut conn).await,
+    let mut session = connector.write(None).await.map_err(failed)?;
+    let conn = &mut session.conn;
+    let prepared = match schema::prepare(conn, connector.schema(), joining.alone).await {
+        Ok(()) => schema::check_whole(conn).await,
         refused => refused,
     };
     prepared.map_err(|why| match why {
@@ -101,19 +102,20 @@ pub(super) async fn start(url: &DatabaseUrl, node: NodeId, clock: &Clock) -> Res
     joining.share().await.map_err(refused)?;
     let started = within(START, async {
         let number = joining.number(connector.schema()).await?;
-        let alone = joining.alone && members::end_all(&mut conn, connector.schema()).await?;
-        let left = read::left(&mut conn, alone, clock.now()).await?;
-        Ok((Start::load(&mut conn, number, node, clock.now()).await?, left))
+        let alone = joining.alone && members::end_all(conn, connector.schema()).await?;
+        let left = read::left(conn, alone, clock.now()).await?;
+        Ok((Start::load(conn, number, node, clock.now()).await?, left))
     });
     let (start, left) = started.await.map_err(failed)?;
     let membership = joining.finish(connector.schema(), start.node);
     let pool = connector.read();
     let bell = Bell::new(&connector);
     let others = Others::new(connector.schema());
-    let session = Some(Session { conn, process });
+    let session = Some(session);
     let turns = Turns::default();
     let begun = Arc::default();
-    let backend = Postgres { connector, session, before: None, pool, start, turns, others, begun, bell, membership };
+    let (before, pause) = (None, Duration::ZERO);
+    let backend = Postgres { connector, session, before, pool, start, turns, others, pause, begun, bell, membership };
     Ok((backend, left))
 }
 

@@ -15,6 +15,13 @@ pub(super) fn query<'q>(sql: &'static str) -> Query<'q, Postgres, PgArguments> {
     sqlx::query(sql)
 }
 
+/// Returns the text of a statement that the server keeps under a name.
+pub(super) fn noted(sql: &'static str) -> &'static str {
+    #[cfg(test)]
+    seen::note(sql);
+    sql
+}
+
 /// Makes a statement that returns only the first column of its result. The caller adds the values of the variables.
 pub(super) fn query_scalar<'q, O>(sql: &'static str) -> QueryScalar<'q, Postgres, O, PgArguments>
 where

@@ -23,6 +23,15 @@ async fn started() -> (Postgres, Now) {
     (postgres, Now { wall: Timestamp::default(), due: Timestamp::default() })
 }
 
+#[test]
+fn only_a_busy_node_among_others_waits_before_a_batch() {
+    let millis = Duration::from_millis;
+    assert_eq!(pause(false, 50, millis(4)), Duration::ZERO);
+    assert_eq!(pause(true, 1, millis(4)), Duration::ZERO);
+    assert_eq!(pause(true, 2, millis(4)), millis(2));
+    assert_eq!(pause(true, 50, millis(400)), LONGEST_PAUSE);
+}
+
 #[tokio::test]
 #[ignore = "needs PostgreSQL; run it with --include-ignored"]
 async fn the_outcome_of_a_commit_is_looked_up() {
@@ -45,16 +54,17 @@ async fn the_outcome_of_a_commit_is_looked_up() {
 async fn a_commit_that_is_under_way_is_waited_for() {
     for (end, expected) in [("COMMIT", true), ("ROLLBACK", false)] {
         let (mut postgres, now) = started().await;
-        let mut other = postgres.connector.connect().await.unwrap();
+        let mut session = postgres.connector.write(None).await.unwrap();
         let start = Start { node: postgres.start.node, commits: 0 };
-        assert!(begin(&mut other, &start, now).await.unwrap());
+        assert!(session.begin(&start, now).await.unwrap());
+        let other = &mut session.conn;
         let mut committed = Box::pin(postgres.committed());
         // The first answers of the server do not end the call, because the row is locked.
         for _ in 0..3 {
-            query("SELECT 1").execute(&mut other).await.unwrap();
+            query("SELECT 1").execute(&mut *other).await.unwrap();
             assert!(committed.as_mut().now_or_never().is_none());
         }
-        sqlx::raw_sql(end).execute(&mut other).await.unwrap();
+        sqlx::raw_sql(end).execute(&mut *other).await.unwrap();
         assert_eq!(committed.await.unwrap(), expected);
         Box::new(postgres).close().await;
     }
@@ -66,7 +76,7 @@ async fn a_commit_that_is_under_way_is_waited_for() {
 async fn a_lost_connection_leaves_no_transaction() {
     let (mut postgres, now) = started().await;
     let mut session = postgres.session.take().unwrap();
-    assert!(begin(&mut session.conn, &postgres.start, now).await.unwrap());
+    assert!(session.begin(&postgres.start, now).await.unwrap());
     // The connection stays open on this side, as if the network were interrupted.
     postgres.before = Some(session.process);
     let replies = postgres.apply(&[submit("r")], now).await.unwrap();

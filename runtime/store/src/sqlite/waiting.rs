@@ -3,6 +3,8 @@
 //! The index `request_due` has only requests that are due. Its rows are ordered by route, by owner, and then as they are
 //! to be claimed. So each owner in the index has a request that can be claimed, and no statement here passes over rows.
 
+use std::collections::HashMap;
+
 use super::Batch;
 use super::codec::{CLAIM_BYTES, json};
 use super::statement::{Query, Row, query, query_scalar};
@@ -19,6 +21,7 @@ pub(super) const OWNER: usize = 9;
 const SIZE: usize = 14;
 
 /// What waits of one route.
+#[derive(Default)]
 pub(super) struct Head {
     /// The due time of a request that can be claimed now.
     pub fresh: Option<i64>,
@@ -38,27 +41,56 @@ impl Head {
 }
 
 /// Returns a [`Head`] for each route, in the order of the routes.
+///
+/// The statement goes from one waiting route to the next in each index. So it costs what waits, however many routes
+/// there are: a look at an empty queue reads three entries.
 pub(super) fn heads(conn: &Connection, routes: &[String]) -> Result<Vec<Head>, rusqlite::Error> {
     let sql = sql!(
-        "SELECT (SELECT due FROM request AS r WHERE state = {queued} AND crashes = 0 AND later = 0 AND r.route = j.value \
+        "WITH RECURSIVE fresh (route) AS \
+           (SELECT (SELECT min(route) FROM request WHERE state = {queued} AND crashes = 0 AND later = 0) \
+            UNION ALL SELECT (SELECT min(route) FROM request \
+                WHERE state = {queued} AND crashes = 0 AND later = 0 AND route > fresh.route) \
+            FROM fresh WHERE fresh.route IS NOT NULL), \
+         delayed (route) AS \
+           (SELECT (SELECT min(route) FROM request WHERE state = {queued} AND crashes = 0 AND later = 1) \
+            UNION ALL SELECT (SELECT min(route) FROM request \
+                WHERE state = {queued} AND crashes = 0 AND later = 1 AND route > delayed.route) \
+            FROM delayed WHERE delayed.route IS NOT NULL), \
+         suspect (route) AS \
+           (SELECT (SELECT min(route) FROM request WHERE state = {queued} AND crashes > 0) \
+            UNION ALL SELECT (SELECT min(route) FROM request \
+                WHERE state = {queued} AND crashes > 0 AND route > suspect.route) \
+            FROM suspect WHERE suspect.route IS NOT NULL) \
+         SELECT i.route, 0, (SELECT due FROM request AS r \
+                 WHERE state = {queued} AND crashes = 0 AND later = 0 AND r.route = i.route \
                  ORDER BY owner, priority DESC, due, seq LIMIT 1), \
-                (SELECT due FROM request AS r WHERE state = {queued} AND crashes = 0 AND later = 1 AND r.route = j.value \
-                 ORDER BY due, seq LIMIT 1), \
-                (SELECT due FROM request AS r WHERE state = {queued} AND crashes > 0 AND r.route = j.value \
-                 ORDER BY due, seq LIMIT 1), \
                 (SELECT min(owner) FROM request AS r \
-                 WHERE state = {queued} AND crashes = 0 AND later = 0 AND r.route = j.value), \
+                 WHERE state = {queued} AND crashes = 0 AND later = 0 AND r.route = i.route), \
                 (SELECT max(owner) FROM request AS r \
-                 WHERE state = {queued} AND crashes = 0 AND later = 0 AND r.route = j.value) \
-         FROM json_each(?1) AS j"
+                 WHERE state = {queued} AND crashes = 0 AND later = 0 AND r.route = i.route) \
+         FROM fresh AS i WHERE i.route IS NOT NULL \
+         UNION ALL SELECT i.route, 1, (SELECT due FROM request AS r \
+                 WHERE state = {queued} AND crashes = 0 AND later = 1 AND r.route = i.route \
+                 ORDER BY due, seq LIMIT 1), NULL, NULL \
+         FROM delayed AS i WHERE i.route IS NOT NULL \
+         UNION ALL SELECT i.route, 2, (SELECT due FROM request AS r \
+                 WHERE state = {queued} AND crashes > 0 AND r.route = i.route ORDER BY due, seq LIMIT 1), NULL, NULL \
+         FROM suspect AS i WHERE i.route IS NOT NULL"
     );
-    let rows = query(sql).bind(json(routes)?).fetch_all(conn)?;
-    let owner = |row: &Row, column| row.try_get::<Option<&str>>(column).map(|owner| owner.map(Owner::from));
-    let one = |row: &Row| {
-        let owners = owner(row, 3)?.zip(owner(row, 4)?);
-        Ok(Head { fresh: row.try_get(0)?, later: row.try_get(1)?, suspect: row.try_get(2)?, owners })
-    };
-    rows.iter().map(one).collect()
+    let mut waiting: HashMap<String, Head> = HashMap::new();
+    for row in query(sql).fetch_all(conn)? {
+        let head = waiting.entry(row.try_get(0)?).or_default();
+        let due = row.try_get(2)?;
+        match row.try_get::<i64>(1)? {
+            0 => {
+                let owner = |column| row.try_get::<Option<&str>>(column).map(|owner| owner.map(Owner::from));
+                (head.fresh, head.owners) = (due, owner(3)?.zip(owner(4)?));
+            }
+            1 => head.later = due,
+            _ => head.suspect = due,
+        }
+    }
+    Ok(routes.iter().map(|route| waiting.remove(route).unwrap_or_default()).collect())
 }
 
 /// Marks requests of this route as due that have become due.

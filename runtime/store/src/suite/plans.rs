@@ -115,7 +115,22 @@ async fn walks(
 /// Whether a `SCAN` step with this name reads no table. Such a step reads values that are bound to the statement, or an
 /// earlier result of the statement.
 fn is_no_table(name: &str) -> bool {
-    const LISTS: [&str; 10] = ["CONSTANT", "json_each", "v", "j", "c", "parked", "ended", "named", "after", "before"];
+    const LISTS: [&str; 14] = [
+        "CONSTANT",
+        "json_each",
+        "v",
+        "j",
+        "c",
+        "i",
+        "parked",
+        "ended",
+        "named",
+        "after",
+        "before",
+        "fresh",
+        "delayed",
+        "suspect",
+    ];
     let name = name.split(' ').next().unwrap_or_default();
     LISTS.contains(&name) || name.ends_with("-ROW") || name.starts_with("(subquery")
 }

@@ -16,11 +16,13 @@ use postback_wire::time::Timestamp;
 impl Apply for ClaimRequests {
     fn apply(batch: &mut Batch<'_>) -> Result<(), rusqlite::Error> {
         for (at, op) in batch.of::<Self>() {
-            let (rows, full) = claim(batch, op)?;
+            let heads = due_heads(batch, op)?;
+            let (rows, full) = claim(batch, op, &heads)?;
             let has_suspect = rows.iter().any(|row| row.try_get::<i64>(CRASHES).is_ok_and(|crashes| crashes > 0));
             let rows = claimed(batch.conn, rows)?;
             let suspects = op.suspects && !has_suspect;
-            let heads = waiting::heads(batch.conn, &op.routes)?;
+            // What waits has changed only if rows were claimed.
+            let heads = if rows.is_empty() { heads } else { waiting::heads(batch.conn, &op.routes)? };
             let next: Vec<_> = heads.iter().map(|head| head.next(suspects).map(Timestamp::from_micros)).collect();
             let next_due = next.iter().zip(full).filter(|(_, full)| !full).filter_map(|(next, _)| *next).min();
             batch.answer::<Self>(at, Claimed { batch: record::Batch { rows, next_due }, next });
@@ -46,9 +48,8 @@ impl Rows {
 
 /// Claims rows, and returns the rows without their bodies. First claims at most one suspect, and then the share of each
 /// route. Also returns which routes are full now.
-fn claim(batch: &mut Batch<'_>, op: &ClaimRequests) -> Result<(Vec<Row>, Vec<bool>), rusqlite::Error> {
+fn claim(batch: &mut Batch<'_>, op: &ClaimRequests, heads: &[Head]) -> Result<(Vec<Row>, Vec<bool>), rusqlite::Error> {
     let now = batch.now.due.micros();
-    let heads = due_heads(batch, op)?;
     let line = |(place, (head, route)): (usize, (&Head, &String))| Line {
         running: op.load(place).running,
         free: op.load(place).free,
@@ -57,7 +58,7 @@ fn claim(batch: &mut Batch<'_>, op: &ClaimRequests) -> Result<(Vec<Row>, Vec<boo
     };
     let mut lines: Vec<Line> = heads.iter().zip(&*op.routes).enumerate().map(line).collect();
     let mut claimed = Rows::default();
-    if let Some(place) = suspect(op, &heads, &lines, now)
+    if let Some(place) = suspect(op, heads, &lines, now)
         && let (Some(route), Some(line)) = (op.routes.get(place), lines.get_mut(place))
     {
         claimed.add(waiting::claim_suspect(batch, route)?)?;
