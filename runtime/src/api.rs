@@ -32,6 +32,7 @@ mod openapi;
 mod payload_check;
 mod prefer;
 mod progress;
+mod public_keys;
 mod response;
 mod result;
 mod status;
@@ -62,6 +63,7 @@ use self::keys_in_use::KeysInUse;
 use self::logged_once::LoggedOnce;
 pub(crate) use self::metrics::{IsOperator, MetricsAccess};
 use self::payload_check::Checks;
+pub(crate) use self::public_keys::PublicKeys;
 pub(crate) use self::submitter::Submitter;
 use crate::access::Access;
 use crate::handler::Routes;
@@ -128,12 +130,13 @@ pub(crate) struct Stops {
 /// Returns the longest time that a run may take now, if its route has no limit of its own.
 pub(crate) type RunTimeout = Box<dyn Fn() -> Duration + Send + Sync>;
 
-/// What decides about callers, about what they bring, and about who sees the metrics.
+/// What decides about callers, about what they bring, and about who sees the metrics; and what tells the public keys.
 pub(crate) struct Rules {
     pub(crate) access: Arc<Access>,
     pub(crate) guard: Guard,
     pub(crate) run_timeout: RunTimeout,
     pub(crate) metrics: MetricsAccess,
+    pub(crate) public_keys: PublicKeys,
 }
 
 /// The state that all routes share.
@@ -147,6 +150,7 @@ struct Api {
     guard: Guard,
     run_timeout: RunTimeout,
     metrics: MetricsAccess,
+    public_keys: PublicKeys,
     /// Signals that the node drains, which means that the node accepts no new requests. This signal comes before the
     /// signal `shutdown`.
     draining: Shutdown,
@@ -232,7 +236,8 @@ impl Server {
         let Served { routes, document } = served;
         let (bodies, checks) = (BodyMemory::new(options.max_payload), Checks::new());
         let answers = AnswerMemory::new();
-        let (Stops { draining, grace, shutdown }, Rules { access, guard, run_timeout, metrics }) = (stops, rules);
+        let Stops { draining, grace, shutdown } = stops;
+        let Rules { access, guard, run_timeout, metrics, public_keys } = rules;
         let Options { max_payload, connections, .. } = options;
         let unreadable = LoggedOnce::new("the store cannot be read", "the store can be read again");
         let not_ready = LoggedOnce::new("the node is not ready", "the node is ready again");
@@ -246,6 +251,7 @@ impl Server {
             guard,
             run_timeout,
             metrics,
+            public_keys,
             draining,
             grace,
             shutdown,

@@ -57,7 +57,8 @@ impl Document {
         Self::of(&document)
     }
 
-    fn of(document: &Value) -> Self {
+    /// Makes the text of any JSON.
+    pub(crate) fn of(document: &Value) -> Self {
         let text = format!("{document:#}\n");
         let mut etag = "\"".to_owned();
         for byte in &digest(&SHA256, text.as_bytes()).as_ref()[..TAG_BYTES] {

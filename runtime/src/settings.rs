@@ -24,6 +24,7 @@ mod tree;
 mod variables;
 mod warnings;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,7 +50,7 @@ use crate::telemetry::{Log, Traces};
 use crate::{access, api, results, worker};
 use postback_store as store;
 use postback_wire::report::Format;
-use postback_wire::secret::Secret;
+use postback_wire::secret::{PublicKey, Secret};
 use postback_wire::webhook::{Shown, Webhook};
 
 /// All settings of the program, after they were checked.
@@ -107,6 +108,15 @@ impl Settings {
         let mut all: Vec<_> = endpoints.collect();
         all.extend(of_config.iter().cloned().chain(of_forwards));
         Destinations::new(all, &self.delivery.secrets)
+    }
+
+    /// Returns the Ed25519 public keys that verify the reports to trusted destinations: those of `delivery.secrets`, and
+    /// those of the endpoints. Each key is there once.
+    pub(crate) fn public_keys(&self) -> Vec<PublicKey> {
+        let of_endpoints = self.delivery.endpoints.iter().flat_map(|endpoint| &endpoint.secrets);
+        let mut seen = HashSet::new();
+        let keys = self.delivery.secrets.iter().chain(of_endpoints).filter_map(Secret::public_key);
+        keys.filter(|key| seen.insert(*key)).collect()
     }
 
     /// Sets the limits of the app's routes, the forms of their reports, and the place of their results, to those of the

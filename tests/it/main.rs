@@ -34,6 +34,7 @@ mod outcomes;
 mod paths;
 mod progress;
 mod progress_webhooks;
+mod public_keys;
 mod query;
 mod reasons;
 mod replay;

@@ -72,6 +72,7 @@ fn each_path_says_its_methods() {
         ("/healthz", read),
         ("/readyz", read),
         ("/openapi.json", read),
+        ("/.well-known/jwks.json", read),
     ] {
         rules.push(Rule("9110 9.3.7: OPTIONS", ask("OPTIONS", path), &[204], allow));
         rules.push(Rule("9110 15.5.6: another method", ask("PATCH", path), &[405], allow));
@@ -106,6 +107,7 @@ async fn a_head_is_answered_like_a_get_without_its_body() {
         "/healthz".to_owned(),
         "/readyz".to_owned(),
         "/openapi.json".to_owned(),
+        "/.well-known/jwks.json".to_owned(),
         "/nowhere".to_owned(),
         "/echo".to_owned(),
         "/echo?limit=x".to_owned(),

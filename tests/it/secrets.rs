@@ -46,6 +46,9 @@ fn the_public_key_is_printed_by_secret_new_and_by_secret_public() {
     let key = text(&printed.stdout).trim();
     key.parse::<PublicKey>().unwrap();
     assert!(text(&made.stderr).contains(key), "{made:?}");
+    let printed = run(&["secret", "public", "--jwks"], text(&made.stdout));
+    let document: serde_json::Value = serde_json::from_slice(&printed.stdout).unwrap();
+    assert_eq!(document["keys"][0]["kty"], "OKP", "{printed:?}");
 }
 
 #[test]

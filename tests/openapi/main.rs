@@ -16,7 +16,7 @@ const PACKAGES: [&str; 3] = ["schemathesis==4.32.5", "openapi-python-client==0.2
 /// The token of the operator.
 const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef";
 /// The routes to which calls are sent. Their handlers end soon with every payload that their schema allows.
-const ROUTES: &str = "^/(described|echo|bytes|flaky|healthz|readyz|openapi.json)(/|$)";
+const ROUTES: &str = "^/(described|echo|bytes|flaky|healthz|readyz|openapi.json|.well-known/jwks.json)(/|$)";
 
 /// A test. It gets the folder of the Python packages.
 type Test = fn(&Path);

@@ -14,8 +14,8 @@ use http::header::{HOST, HeaderName, ORIGIN, WWW_AUTHENTICATE};
 use http::uri::Authority;
 use http::{Extensions, HeaderValue, Version};
 
-use super::head;
 use super::problem::{Code, Form, Problem};
+use super::{head, public_keys};
 use crate::access::{Access, Auth, Caller, ClientAddress, Denied, Left, Options, Scope, Unauthenticated};
 use postback_wire::names::metric;
 
@@ -74,8 +74,8 @@ impl From<Problem> for Box<Refusal> {
 /// has one.
 fn check(access: &Access, request: &mut Request) -> Result<Option<Left>, Box<Refusal>> {
     let path = request.uri().path();
-    // Probes come by any name, and the answers tell nothing about anybody.
-    if matches!(path, "/healthz" | "/readyz") {
+    // Probes and receivers come by any name, and the answers tell nothing about anybody.
+    if matches!(path, "/healthz" | "/readyz" | public_keys::PATH) {
         return Ok(None);
     }
     host(access, request)?;

@@ -11,7 +11,7 @@ use http::header::ALLOW;
 use http::{HeaderValue, Method, StatusCode};
 
 use super::problem::{Form, Problem};
-use super::{Api, cancel, events, health, list, metrics, result, status, submit};
+use super::{Api, cancel, events, health, list, metrics, public_keys, result, status, submit};
 use crate::handler::Route;
 
 /// The methods of the path of a route.
@@ -34,17 +34,20 @@ pub(super) fn router(api: &Arc<Api>) -> Router {
             .route(&result, taking(READ, get(of(api, route, result::call))))
             .route(&events, taking(READ, get(of(api, route, events::call))));
     }
-    let (of_document, of_metrics, api) = (Arc::clone(api), Arc::clone(api), Arc::clone(api));
+    let (of_document, of_metrics, of_keys) = (Arc::clone(api), Arc::clone(api), Arc::clone(api));
+    let api = Arc::clone(api);
     let document = async move |request: Request| of_document.documents.answer(&request);
     let router = router.route("/openapi.json", taking(READ, get(document)));
     let metrics = async move |request: Request| metrics::show(&of_metrics, &request);
     let router = router.route("/metrics", taking(READ, get(metrics)));
+    let keys = async move |request: Request| public_keys::show(&of_keys, &request);
+    let router = router.route(public_keys::PATH, taking(READ, get(keys)));
     router.route("/readyz", taking(READ, get(move |request: Request| health::ready(Arc::clone(&api), request))))
 }
 
 /// Returns all paths of the API.
 pub(super) fn paths(api: &Api) -> Vec<String> {
-    let of_server = ["/healthz", "/readyz", "/metrics", "/openapi.json"].map(str::to_owned);
+    let of_server = ["/healthz", "/readyz", "/metrics", "/openapi.json", public_keys::PATH].map(str::to_owned);
     let of_routes = api.routes.iter().flat_map(|route| paths_of(route));
     of_server.into_iter().chain(of_routes).collect()
 }

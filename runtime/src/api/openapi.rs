@@ -16,6 +16,7 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApiBuilder, ResponseBu
 
 use self::calls::{Call, Types};
 use self::names::Names;
+use super::public_keys;
 use crate::handler::Routes;
 use crate::openapi::{self, Document, Schemas, TOKEN};
 use crate::problem::Code;
@@ -84,6 +85,27 @@ fn probes() -> PathsBuilder {
         .path("/readyz", open(ready))
         .path("/metrics", metrics())
         .path("/openapi.json", own())
+        .path(public_keys::PATH, keys())
+}
+
+/// The path of the public keys, for receivers of reports.
+fn keys() -> PathItem {
+    let found = ResponseBuilder::new()
+        .description(
+            "The keys: a JWKS by RFC 7517. It is empty if the server signs with shared secrets, or not at all.",
+        )
+        .content("application/jwk-set+json", openapi::json_of(shared::KEYS))
+        .header("ETag", openapi::header("The version of the keys.", shared::TEXT));
+    let known = ResponseBuilder::new().description("The client has these keys already.");
+    open(
+        OperationBuilder::new()
+            .operation_id(Some("public_keys"))
+            .summary(Some("The Ed25519 public keys that verify reports"))
+            .tag("server")
+            .parameter(parameters::if_none_match())
+            .response("200", found)
+            .response("304", known),
+    )
 }
 
 /// The path of the metrics, which are for the operator unless the settings say otherwise.

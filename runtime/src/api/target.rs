@@ -8,11 +8,11 @@ use http::Uri;
 use http::uri::PathAndQuery;
 
 use super::problem::Problem;
-use super::{events, result};
+use super::{events, public_keys, result};
 use crate::handler::Routes;
 
 /// The paths that the server itself serves.
-const OWN: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/openapi.json"];
+const OWN: [&str; 5] = ["/healthz", "/readyz", "/metrics", "/openapi.json", public_keys::PATH];
 /// The last segments of the paths below the path of a request.
 const BELOW_ID: [&str; 2] = [result::SEGMENT, events::SEGMENT];
 

@@ -178,8 +178,9 @@ impl Node {
         let of_worker = worker.control();
         let shown = metrics_access(metrics.clone(), gate.clone(), Arc::clone(&access));
         let run_timeout = Box::new(move || of_worker.timeout());
-        let rules = api::Rules { access: Arc::clone(&access), guard, run_timeout, metrics: shown };
         let reloader = Arc::new(Reloader::new(reread, settings.clone(), parts));
+        let public_keys = reloader.public_keys();
+        let rules = api::Rules { access: Arc::clone(&access), guard, run_timeout, metrics: shown, public_keys };
         reloader.apply_route_limits();
         let node = Self {
             address,

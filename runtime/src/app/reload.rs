@@ -12,6 +12,7 @@ use super::start_log::warn_of_access;
 use crate::access::Access;
 use crate::admin::model::{Reload, Settings as Shown};
 use crate::admin::{Gate, Reloaded, audit};
+use crate::api::PublicKeys;
 use crate::delivery::{self, Control};
 use crate::handler::Routes;
 use crate::settings::{Changes, Settings};
@@ -61,6 +62,12 @@ impl Reloader {
         let settings = self.current();
         let file = settings.file.as_ref().map(|file| file.display().to_string());
         Shown { file, settings: settings.shown() }
+    }
+
+    /// Returns what tells the public keys that verify reports now.
+    pub(super) fn public_keys(self: &Arc<Self>) -> PublicKeys {
+        let reloader = Arc::clone(self);
+        Box::new(move || reloader.current().public_keys())
     }
 
     /// Reads the settings again, and uses them as far as that needs no restart. `who` has asked for it, for the audit.

@@ -22,7 +22,7 @@ use postback_wire::webhook::Webhooks;
 
 /// The first segments that the path of a route must not have, because the server uses or reserves paths with these
 /// segments.
-const RESERVED: [&str; 5] = ["healthz", "readyz", "metrics", "openapi.json", "_postback"];
+const RESERVED: [&str; 6] = ["healthz", "readyz", "metrics", "openapi.json", ".well-known", "_postback"];
 
 /// A route whose handler has the app's settings and states, so that the handler can run.
 pub(crate) struct Route {
@@ -305,7 +305,20 @@ mod tests {
 
     #[test]
     fn every_bad_route_is_told_with_its_place() {
-        let bad = ["a", "/", "/a/", "/a//b", "/a b", "/{id}", "/..", "/healthz", "/_postback/x", "/metrics", ""];
+        let bad = [
+            "a",
+            "/",
+            "/a/",
+            "/a//b",
+            "/a b",
+            "/{id}",
+            "/..",
+            "/healthz",
+            "/_postback/x",
+            "/.well-known/x",
+            "/metrics",
+            "",
+        ];
         let told = problems(&bad);
         assert_eq!(told.len(), bad.len(), "{told:#?}");
         assert!(told.iter().all(|text| text.contains("routes.rs:")), "{told:#?}");

@@ -1,5 +1,6 @@
 //! Signing secrets and verifying keys. Only [`Secret::reveal`] shows a secret.
 
+mod jwk;
 mod verifying;
 
 use std::fmt;

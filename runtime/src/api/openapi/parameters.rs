@@ -150,5 +150,5 @@ pub(super) fn of_query(route: &Route) -> Option<Parameter> {
 }
 
 pub(super) fn if_none_match() -> Parameter {
-    header("If-None-Match", "The entity tag of the document that the client has.")
+    header("If-None-Match", "The entity tag of what the client has.")
 }

@@ -18,6 +18,7 @@ pub(super) const STAGE: &str = "PostbackRequestStatus";
 pub(super) const INCLUDE: &str = "PostbackInclude";
 pub(super) const PAGE: &str = "PostbackPage";
 pub(super) const EVENT: &str = "PostbackEvent";
+pub(super) const KEYS: &str = "PostbackPublicKeys";
 const LISTED: &str = "PostbackListed";
 const DELIVERIES: &str = "PostbackDeliveries";
 const DELIVERY: &str = "PostbackDelivery";
@@ -29,6 +30,7 @@ pub(super) fn schemas() -> Map<String, Value> {
         (PROBLEM, problem_schema()),
         (ANY, json!({"description": "Any JSON value."})),
         (DOCUMENT, json!({"type": "object", "description": "An OpenAPI document."})),
+        (KEYS, keys()),
         (
             ACCEPTED,
             json!({
@@ -73,6 +75,21 @@ pub(super) fn schemas() -> Map<String, Value> {
         (PROGRESS, progress()),
     ];
     schemas.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
+}
+
+fn keys() -> Value {
+    let text = |what: &str| json!({"type": "string", "description": what});
+    json!({
+        "type": "object", "description": "A JSON Web Key Set, as RFC 7517 and RFC 8037 define it.", "required": ["keys"],
+        "properties": {"keys": {"type": "array", "items": {
+            "type": "object", "required": ["kty", "crv", "x", "use", "kid"],
+            "properties": {
+                "kty": {"const": "OKP"}, "crv": {"const": "Ed25519"}, "use": {"const": "sig"},
+                "x": text("The 32 bytes of the key, in base64url."),
+                "kid": text("The thumbprint of the key by RFC 7638."),
+            },
+        }}},
+    })
 }
 
 fn id() -> Value {

@@ -87,7 +87,8 @@ async fn server() -> Server {
     let access =
         Access::start(&access::Options::default(), &store, Clock::system(), Some(options.listen)).await.unwrap();
     let metrics = MetricsAccess { metrics: None, is_operator: Box::new(|_, _| None) };
-    let rules = Rules { access, guard: Guard::new(Vec::new()), run_timeout: Box::new(|| Duration::MAX), metrics };
+    let (guard, run_timeout) = (Guard::new(Vec::new()), Box::new(|| Duration::MAX));
+    let rules = Rules { access, guard, run_timeout, metrics, public_keys: Box::new(Vec::new) };
     Server::new(store, Clock::system(), served, options, rules, stops)
 }
 

@@ -113,6 +113,7 @@ async fn start(settings: Settings, routes: Routes, longest: Duration) -> Result<
         guard,
         run_timeout: Box::new(move || of_worker.timeout()),
         metrics: api::MetricsAccess { metrics: None, is_operator: Box::new(|_, _| None) },
+        public_keys: Box::new(Vec::new),
     };
     let stops = api::Stops { draining: stop.clone(), grace: GRACE, shutdown: stop.clone() };
     let served = Served::new("test", "0.0.0", routes.clone());

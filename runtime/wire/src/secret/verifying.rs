@@ -21,6 +21,10 @@ impl PublicKey {
     pub(super) const fn new(bytes: [u8; PUBLIC_BYTES]) -> Self {
         Self(bytes)
     }
+
+    pub(super) const fn bytes(&self) -> &[u8; PUBLIC_BYTES] {
+        &self.0
+    }
 }
 
 /// The y coordinates of the eight points of small order. If a public key is such a point, everybody can make valid
