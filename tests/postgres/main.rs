@@ -1,6 +1,7 @@
 //! Tests of a workload server whose store is in PostgreSQL. The tests start PostgreSQL themselves, in a temporary folder.
 
 mod moving;
+mod progress;
 #[path = "../../runtime/store/src/suite/server.rs"]
 mod server;
 
@@ -33,6 +34,16 @@ fn main() -> ExitCode {
         ),
         trial("the_example_starts_three_nodes", needs(), the_example_starts_three_nodes),
         trial("a_store_moves_from_sqlite_to_postgresql", needs(), moving::a_store_moves_from_sqlite_to_postgresql),
+        trial(
+            "the_progress_goes_on_where_a_killed_node_has_left_it",
+            needs(),
+            progress::the_progress_goes_on_where_a_killed_node_has_left_it,
+        ),
+        trial(
+            "a_node_that_was_stopped_tells_no_progress_after_the_end",
+            needs(),
+            progress::a_node_that_was_stopped_tells_no_progress_after_the_end,
+        ),
         trial("commands_work_and_show_no_password", needs(), commands_work_and_show_no_password),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
