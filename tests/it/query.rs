@@ -65,10 +65,14 @@ async fn a_query_that_does_not_fit_is_refused_with_its_parameter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_key_with_another_query_is_another_request() {
-    let server = Server::start("");
-    let key = [("idempotency-key", "order-7")];
-    let first = accepted(&server, "?lang=en", &key).await;
-    assert_eq!(accepted(&server, "?lang=en", &key).await, first);
-    assert_ne!(accepted(&server, "?lang=fr", &key).await, first);
+async fn the_same_key_or_id_with_another_query_is_refused() {
+    let server = Server::start("server.accept_ids = true\n");
+    for (name, status, code) in [("idempotency-key", 422, "idempotency_key_reused"), ("x-request-id", 409, "id_taken")]
+    {
+        let headers = [(name, "order-7")];
+        let first = accepted(&server, "?lang=en", &headers).await;
+        assert_eq!(accepted(&server, "?lang=en", &headers).await, first);
+        let (answered, problem) = post(&server, "?lang=fr", &headers).await;
+        assert_eq!((answered, &problem["code"]), (status, &code.into()), "{problem}");
+    }
 }

@@ -52,8 +52,6 @@ pub(super) struct Context<'a> {
     pub(super) timeout: Duration,
     /// Whether the header `x-request-id` is the id of the request.
     pub(super) accept_ids: bool,
-    /// The query of the call, if the handler reads it.
-    pub(super) query: Option<&'a str>,
 }
 
 impl Brought {
@@ -70,10 +68,8 @@ impl Brought {
         }
         if present.key {
             let key = text(headers, header::IDEMPOTENCY_KEY)?.map(key).transpose()?;
-            let Context { caller, route, query, .. } = context;
-            // Calls with another query are other calls. The store compares only the bodies of two calls.
-            let target = query.map_or(Cow::from(&route.path), |query| format!("{}?{query}", route.path).into());
-            brought.key = key.map(|key| IdempotencyKey::new(&caller.owner(), &target, &key));
+            let Context { caller, route, .. } = context;
+            brought.key = key.map(|key| IdempotencyKey::new(&caller.owner(), &route.path, &key));
         }
         let mut extras = Extras::default();
         if present.trace {

@@ -224,11 +224,10 @@ impl Posted<'_> {
 
 impl Api {
     fn of_headers<'a>(&'a self, posted: Posted<'a>, now: Timestamp) -> brought::Context<'a> {
-        let Posted { route, caller, query, .. } = posted;
+        let Posted { route, caller, .. } = posted;
         let timeout = route.limits().timeout.unwrap_or_else(|| (self.run_timeout)());
-        let query = Some(query).filter(|_| posted.kept_query().is_some());
         let accept_ids = self.options.accept_ids;
-        brought::Context { route, caller, guard: &self.guard, now, timeout, accept_ids, query }
+        brought::Context { route, caller, guard: &self.guard, now, timeout, accept_ids }
     }
 }
 
@@ -240,7 +239,7 @@ fn in_use() -> Problem {
 fn reused() -> Problem {
     Problem::new(
         Code::IdempotencyKeyReused,
-        "this idempotency key belongs to a request with another body; use a new key for each request",
+        "this idempotency key belongs to a request with another body or query; use a new key for each request",
     )
 }
 

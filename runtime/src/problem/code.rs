@@ -53,7 +53,7 @@ codes! {
     NotFinished CONFLICT "not_finished" "The request is not over yet";
     RequestOver CONFLICT "request_over" "The request is over already";
     RequestInProgress CONFLICT "request_in_progress" "A request with this idempotency key is being accepted";
-    IdTaken CONFLICT "id_taken" "The id belongs to a request with another body";
+    IdTaken CONFLICT "id_taken" "The id belongs to a request with another body or query";
     Conflict CONFLICT "conflict" "The state of the row does not allow the change";
     PreconditionFailed PRECONDITION_FAILED "precondition_failed" "The result is not the one that the client wants";
     PayloadTooLarge PAYLOAD_TOO_LARGE "payload_too_large" "The body is too large";
@@ -64,7 +64,7 @@ codes! {
     RangeNotSatisfiable RANGE_NOT_SATISFIABLE "range_not_satisfiable" "The result does not have these bytes";
     MisdirectedHost MISDIRECTED_REQUEST "misdirected_host" "The server does not answer for this host";
     InvalidPayload UNPROCESSABLE_ENTITY "invalid_payload" "The body does not fit the route";
-    IdempotencyKeyReused UNPROCESSABLE_ENTITY "idempotency_key_reused" "The idempotency key belongs to another body";
+    IdempotencyKeyReused UNPROCESSABLE_ENTITY "idempotency_key_reused" "The idempotency key belongs to another body or query";
     InvalidSettings UNPROCESSABLE_ENTITY "invalid_settings" "The settings have a mistake, and nothing has changed";
     RateLimited TOO_MANY_REQUESTS "rate_limited" "Too many calls came in a short time";
     QuotaExceeded TOO_MANY_REQUESTS "quota_exceeded" "Too many requests of the token wait";

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::terms::{Extras, IdempotencyKey, Terms};
 use postback_wire::id::{ReportId, RequestId};
+use postback_wire::names::header;
 use postback_wire::report::Outcome;
 use postback_wire::time::Timestamp;
 use postback_wire::webhook::{Target, Webhook};
@@ -47,6 +48,14 @@ impl Next {
             other => other,
         }
     }
+}
+
+/// The header in which a request keeps the query of its call.
+const QUERY: HeaderName = HeaderName::from_static(header::QUERY);
+
+/// Returns the query that is kept with these headers. A request without one has an empty query.
+pub(crate) fn query_of(headers: &HeaderMap) -> &[u8] {
+    headers.get(&QUERY).map_or(&[], HeaderValue::as_bytes)
 }
 
 /// A new request for the store.
@@ -93,13 +102,19 @@ impl NewRequest {
     /// Returns what tells that an earlier request is the same as this one. `None`: no earlier request can be, because the
     /// request has a new id and no idempotency key.
     pub(crate) fn identity(&self) -> Option<Self> {
-        let Self { id, chosen_id, route, body, created, owner, idempotency, .. } = self;
+        let Self { id, chosen_id, route, headers, body, created, owner, idempotency, .. } = self;
         (*chosen_id || idempotency.is_some()).then(|| Self {
             chosen_id: *chosen_id,
+            headers: headers.get(&QUERY).map(|query| (QUERY, query.clone())).into_iter().collect(),
             owner: owner.clone(),
             idempotency: *idempotency,
             ..Self::new(id.clone(), route.as_str(), body.clone(), *created)
         })
+    }
+
+    /// Returns the query of the call that made the request. Two requests with different queries are different.
+    pub(crate) fn query(&self) -> &[u8] {
+        query_of(&self.headers)
     }
 
     /// Returns this new request as a claimed request. The request has no failures and no crashes, because it was never
@@ -276,15 +291,15 @@ pub enum Settled {
 pub enum Submitted {
     /// The request is new, and the store has accepted it.
     New,
-    /// The store already has a request with this id, and with the same owner, route and body. Nothing was written.
+    /// The store already has a request with this id, and with the same owner, route, body and query. Nothing was written.
     Known,
-    /// The store already has a request with this id, but with another owner, route or body. Nothing was written.
+    /// The store already has a request with this id, but with another owner, route, body or query. Nothing was written.
     Conflict,
-    /// The owner has made a request of this route with this idempotency key before, and it had the same body. Nothing
-    /// was written. The id is the id of the earlier request.
+    /// The owner has made a request of this route with this idempotency key before, and it had the same body and
+    /// query. Nothing was written. The id is the id of the earlier request.
     Repeated(RequestId),
-    /// The owner has made a request of this route with this idempotency key before, but it had another body. Nothing
-    /// was written.
+    /// The owner has made a request of this route with this idempotency key before, but it had another body or
+    /// query. Nothing was written.
     KeyReused,
 }
 

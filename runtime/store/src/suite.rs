@@ -197,6 +197,7 @@ suite! {
     callers:
         a_request_keeps_its_owner_and_its_extras,
         an_idempotency_key_makes_one_request,
+        a_request_with_another_query_is_another_one,
         a_repeated_request_is_not_refused,
         a_known_id_takes_no_key_from_others,
         of_many_calls_at_once_with_one_key_one_is_accepted,

@@ -27,7 +27,7 @@ fn route(open: bool) -> Arc<Route> {
 fn brought_of(route: &Route, headers: &[(&str, &str)]) -> Result<Brought, Problem> {
     let guard = Guard::default();
     let (caller, timeout) = (Caller::default(), Duration::from_mins(10));
-    let context = Context { route, caller: &caller, guard: &guard, now: NOW, timeout, accept_ids: true, query: None };
+    let context = Context { route, caller: &caller, guard: &guard, now: NOW, timeout, accept_ids: true };
     let pair = |(name, value): &(&str, &str)| {
         (HeaderName::try_from(*name).unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap())
     };
@@ -159,8 +159,7 @@ async fn what_the_route_does_not_allow_is_refused() {
 fn ids_of_callers_are_ignored_unless_the_setting_is_on() {
     let (route, guard, caller) = (route(false), Guard::default(), Caller::default());
     let timeout = Duration::MAX;
-    let context =
-        Context { route: &route, caller: &caller, guard: &guard, now: NOW, timeout, accept_ids: false, query: None };
+    let context = Context { route: &route, caller: &caller, guard: &guard, now: NOW, timeout, accept_ids: false };
     let headers = HeaderMap::from_iter([(HeaderName::from_static("x-request-id"), HeaderValue::from_static("a/b"))]);
     assert!(Brought::of(&headers, &context).unwrap().id.is_none());
 }

@@ -21,7 +21,7 @@ pub(super) struct KeptCheckpoint {
 pub(super) struct Request {
     pub(super) seq: u64,
     pub(super) new: NewRequest,
-    /// The digest of the route and the body. The store keeps the digest after it has deleted the body.
+    /// The digest of the owner, the route, the query and the body. The store keeps the digest after it has deleted the body.
     pub(super) digest: [u8; 32],
     pub(super) due: Timestamp,
     /// The time until which the first run must begin, in the store's own time.

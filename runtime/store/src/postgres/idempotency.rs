@@ -7,17 +7,17 @@ use bytes::Bytes;
 use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgPool};
 
-use super::codec::misread;
+use super::codec::{headers_from_bytes, misread};
 use super::statement::query;
-use crate::record::{NewRequest, Submitted};
+use crate::record::{NewRequest, Submitted, query_of};
 use crate::terms::IdempotencyKey;
 use postback_wire::id::RequestId;
 
 /// The request that has taken a key.
 struct Holder {
     id: RequestId,
-    /// `None`: no request of the batch with this key has a body of the same length.
-    body: Option<Bytes>,
+    /// The body and the query. `None`: no request of the batch with this key has a body of the same length.
+    content: Option<(Bytes, Vec<u8>)>,
 }
 
 /// The keys that the requests of one batch use, with their holders. A holder is an earlier request, or the first
@@ -36,7 +36,7 @@ impl Keys {
         if wanted.is_empty() {
             return Ok(Self::default());
         }
-        let sql = "SELECT i.n, r.id, CASE octet_length(b.body) WHEN i.length THEN b.body END \
+        let sql = "SELECT i.n, r.id, CASE octet_length(b.body) WHEN i.length THEN b.body END, b.headers \
                    FROM unnest($1::bytea[], $2::bigint[]) WITH ORDINALITY AS i (key, length, n) \
                    JOIN request AS r ON r.idempotency = i.key AND r.idempotency IS NOT NULL \
                    JOIN request_body AS b ON b.seq = r.seq";
@@ -46,9 +46,10 @@ impl Keys {
             let n = usize::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0);
             let key = n.checked_sub(1).and_then(|n| wanted.get(n)).ok_or_else(|| misread("a key is missing"))?;
             let id = RequestId::stored(row.try_get(1)?);
-            let holder = taken.entry(*key).or_insert(Holder { id, body: None });
+            let holder = taken.entry(*key).or_insert(Holder { id, content: None });
             if let Some(body) = row.try_get::<Option<Vec<u8>>, _>(2)? {
-                holder.body = Some(body.into());
+                let query = query_of(&headers_from_bytes(row.try_get(3)?)).to_vec();
+                holder.content = Some((body.into(), query));
             }
         }
         Ok(Self(taken))
@@ -58,10 +59,12 @@ impl Keys {
     pub(super) fn take(&mut self, request: &NewRequest) -> Option<Submitted> {
         let key = request.idempotency?;
         if let Some(holder) = self.0.get(&key) {
-            let same = holder.body.as_ref() == Some(&request.body);
+            let content = holder.content.as_ref();
+            let same = content.is_some_and(|(body, query)| *body == request.body && query == request.query());
             return Some(if same { Submitted::Repeated(holder.id.clone()) } else { Submitted::KeyReused });
         }
-        self.0.insert(key, Holder { id: request.id.clone(), body: Some(request.body.clone()) });
+        let content = (request.body.clone(), request.query().to_vec());
+        self.0.insert(key, Holder { id: request.id.clone(), content: Some(content) });
         None
     }
 }
@@ -88,7 +91,7 @@ pub(super) async fn known<'a>(
         return Ok(HashMap::new());
     }
     let (ids, lengths): (Vec<&str>, Vec<i64>) = by_id.iter().map(|(id, request)| (*id, length(request))).unzip();
-    let sql = "SELECT r.id, r.route, CASE octet_length(b.body) WHEN i.length THEN b.body END, r.owner, r.seq \
+    let sql = "SELECT r.id, r.route, CASE octet_length(b.body) WHEN i.length THEN b.body END, r.owner, r.seq, b.headers \
                FROM unnest($1::text[], $2::bigint[]) AS i (id, length) JOIN request AS r ON r.id = i.id \
                JOIN request_body AS b ON b.seq = r.seq";
     let mut known = HashMap::new();
@@ -96,6 +99,7 @@ pub(super) async fn known<'a>(
         let Some((id, request)) = by_id.get_key_value(row.try_get::<&str, _>(0)?) else { continue };
         let (route, body, owner): (&str, Option<&[u8]>, &str) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
         let same = request.route == route && *request.owner == *owner && body == Some(&request.body[..]);
+        let same = same && query_of(&headers_from_bytes(row.try_get(5)?)) == request.query();
         let answer = if same { Submitted::Known } else { Submitted::Conflict };
         known.insert(*id, Known { seq: row.try_get(4)?, answer });
     }

@@ -3,8 +3,9 @@
 use rusqlite::Connection;
 use rusqlite::functions::FunctionFlags;
 
+use super::codec::headers_from_bytes;
 use super::statement::{Row, query};
-use crate::record::{NewRequest, Submitted};
+use crate::record::{NewRequest, Submitted, query_of};
 use crate::terms::IdempotencyKey;
 use postback_wire::id::RequestId;
 
@@ -30,24 +31,24 @@ pub(super) fn repeated(conn: &Connection, request: &NewRequest) -> Result<Option
 
 /// Returns the row number of the earlier request with this id, and the answer to the request.
 fn known(conn: &Connection, request: &NewRequest) -> Result<Option<(i64, Submitted)>, rusqlite::Error> {
-    let sql = "SELECT r.seq, r.route, r.owner, CASE length(b.body) WHEN ?2 THEN b.body END \
+    let sql = "SELECT r.seq, r.route, r.owner, CASE length(b.body) WHEN ?2 THEN b.body END, b.headers \
                FROM request AS r JOIN request_body AS b ON b.seq = r.seq WHERE r.id = ?1";
     let row = query(sql).bind(request.id.as_str()).bind(length(request)).fetch_optional(conn)?;
     let Some(row) = row else { return Ok(None) };
     let (route, owner): (&str, &str) = (row.try_get(1)?, row.try_get(2)?);
-    let same = request.route == route && *request.owner == *owner && is_body(&row, 3, request)?;
+    let same = request.route == route && *request.owner == *owner && is_same(&row, 3, request)?;
     Ok(Some((row.try_get(0)?, if same { Submitted::Known } else { Submitted::Conflict })))
 }
 
 /// Returns the answer to a request whose key an earlier request has.
 fn by_key(conn: &Connection, request: &NewRequest) -> Result<Option<Submitted>, rusqlite::Error> {
     let Some(key) = request.idempotency else { return Ok(None) };
-    let sql = "SELECT r.id, CASE length(b.body) WHEN ?2 THEN b.body END \
+    let sql = "SELECT r.id, CASE length(b.body) WHEN ?2 THEN b.body END, b.headers \
                FROM request AS r JOIN request_body AS b ON b.seq = r.seq WHERE r.idempotency = ?1";
     let Some(row) = query(sql).bind(key.as_bytes()).bind(length(request)).fetch_optional(conn)? else {
         return Ok(None);
     };
-    let same = is_body(&row, 1, request)?;
+    let same = is_same(&row, 1, request)?;
     Ok(Some(if same { Submitted::Repeated(RequestId::stored(row.try_get(0)?)) } else { Submitted::KeyReused }))
 }
 
@@ -57,9 +58,11 @@ fn length(request: &NewRequest) -> i64 {
     i64::try_from(request.body.len()).unwrap_or(i64::MAX)
 }
 
-/// Whether the column has the body of this request. It is NULL if the stored body has another length.
-fn is_body(row: &Row, column: usize, request: &NewRequest) -> Result<bool, rusqlite::Error> {
-    Ok(row.try_get::<Option<&[u8]>>(column)?.is_some_and(|body| request.body == body))
+/// Whether the column has the body of this request, and the next one headers with its query. The body is NULL if the
+/// stored one has another length.
+fn is_same(row: &Row, column: usize, request: &NewRequest) -> Result<bool, rusqlite::Error> {
+    let is_body = row.try_get::<Option<&[u8]>>(column)?.is_some_and(|body| request.body == body);
+    Ok(is_body && query_of(&headers_from_bytes(row.try_get(column + 1)?)) == request.query())
 }
 
 /// The function with which the statements of the schema make the keys of earlier versions anew, as they are made now.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
+use http::HeaderValue;
 
 use super::world::{ROUTE, World, attach, current, id, running, submit};
 use crate::record::{NewRequest, Submitted};
@@ -11,6 +12,7 @@ use crate::summary::Stage;
 use crate::terms::{Extras, IdempotencyKey, Terms};
 use crate::timeline::{EarlierRun, RUNS, RunEnd};
 use crate::{Cancelled, Error, OwnerLimits};
+use postback_wire::names::header::QUERY;
 use postback_wire::report::Outcome;
 
 fn owned(world: &World, name: &str, owner: &str) -> NewRequest {
@@ -29,6 +31,47 @@ fn with_key(request: NewRequest, key: &str) -> NewRequest {
 /// The same request with another body.
 fn other_body(request: NewRequest) -> NewRequest {
     NewRequest { body: "[8]".into(), ..request }
+}
+
+/// The same request with another query.
+fn with_query(mut request: NewRequest, query: &'static str) -> NewRequest {
+    request.headers.insert(QUERY, HeaderValue::from_static(query));
+    request
+}
+
+pub(super) async fn a_request_with_another_query_is_another_one(world: World) {
+    let (store, faults) = world.open_faulty().await;
+    let chosen = |query| with_query(NewRequest { chosen_id: true, ..owned(&world, "1", "a") }, query);
+    submit(&store, chosen("lang=en")).await;
+    assert_eq!(store.submit(chosen("lang=en")).await.unwrap(), Submitted::Known);
+    assert_eq!(store.submit(chosen("lang=fr")).await.unwrap(), Submitted::Conflict);
+    assert_eq!(store.submit(owned(&world, "1", "a")).await.unwrap(), Submitted::Conflict, "no query is another one");
+    let of_key = |name: &str, query| with_query(keyed(&world, name, "k"), query);
+    submit(&store, of_key("2", "lang=en")).await;
+    assert_eq!(store.submit(of_key("3", "lang=en")).await.unwrap(), Submitted::Repeated(id("2")));
+    assert_eq!(store.submit(of_key("4", "lang=fr")).await.unwrap(), Submitted::KeyReused);
+    assert_eq!(store.submit(keyed(&world, "5", "k")).await.unwrap(), Submitted::KeyReused);
+    // In one batch, too.
+    faults.hold();
+    store.post(vec![world.report("x")]).unwrap();
+    faults.held().await;
+    let of_batch = |name: &str, query| with_query(keyed(&world, name, "l"), query);
+    let mut all: Vec<_> = [("6", "a=1"), ("7", "a=1"), ("8", "a=2")]
+        .map(|(name, query)| Box::pin(store.submit(of_batch(name, query))))
+        .into_iter()
+        .collect();
+    for one in &mut all {
+        assert!(tokio::task::unconstrained(one).now_or_never().is_none());
+    }
+    faults.release();
+    let all: Vec<_> = join_all(all).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(all, [Submitted::New, Submitted::Repeated(id("6")), Submitted::KeyReused]);
+    // A store that takes nothing new says the same.
+    store.limit_requests(1, 1 << 20);
+    assert_eq!(store.submit(chosen("lang=en")).await.unwrap(), Submitted::Known);
+    assert_eq!(store.submit(chosen("lang=fr")).await.unwrap(), Submitted::Conflict);
+    assert_eq!(store.submit(of_key("9", "lang=en")).await.unwrap(), Submitted::Repeated(id("2")));
+    assert_eq!(store.submit(of_key("9", "lang=fr")).await.unwrap(), Submitted::KeyReused);
 }
 
 pub(super) async fn a_request_keeps_its_owner_and_its_extras(world: World) {

@@ -89,6 +89,8 @@ fn digest(request: &NewRequest) -> [u8; 32] {
     hasher.update(&request.route);
     hasher.update((request.owner.len() as u64).to_le_bytes());
     hasher.update(request.owner.as_bytes());
+    hasher.update((request.query().len() as u64).to_le_bytes());
+    hasher.update(request.query());
     hasher.update(&request.body);
     hasher.finalize().into()
 }
