@@ -150,3 +150,26 @@ async fn a_receiver_that_does_not_want_them_gets_the_outcome() {
         assert!(told.len() == 2 || status == 500, "no more after {status}: {told:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_hangs_keeps_no_progress_from_others() {
+    let (receiver, hanging) = (Receiver::start(), Receiver::answering(|_, _| Answer::Hang));
+    let settings =
+        format!("[config]\nwebhook_url = {:?}\nside_url = {:?}\n", receiver.url("/in"), hanging.url("/side"));
+    let server =
+        Server::start(&format!("{settings}[delivery]\ntimeout = \"60s\"\nallow_networks = [\"127.0.0.1/32\"]\n"));
+    // More reports than an origin may have in flight that has not answered yet. The others wait in memory.
+    for _ in 0..10 {
+        server.submit("/spawn", json!(null)).await;
+    }
+    receiver.wait(10);
+    hanging.wait(4);
+    let id = server.submit("/watched", json!({"gate": "gate"})).await;
+    receiver.wait(13);
+    assert_eq!(hanging.all().len(), 4, "its reports still wait");
+    server.open("gate");
+    receiver.wait_for(&id);
+    server.settled("/watched", &id).await;
+    another(&server, &receiver).await;
+    in_order(&told(&receiver.all(), &id));
+}

@@ -1,12 +1,13 @@
 //! Attempts that never wait: those of reports of a progress. They take what room is left, and come after all others.
 
+use super::queue::Queue;
 use super::terms::Withheld;
 use super::{Schedulable, Scheduler, StartedAttempt};
 use crate::policy::turns::{Key, SinceStart};
 
 impl<W: Schedulable> Scheduler<W> {
-    /// Starts an attempt to this origin and URL, if one may start at once. It may not if a circuit is open, if any
-    /// report waits, or if the attempt would leave too few slots to reports: see `Turns::begin_at_once`.
+    /// Starts an attempt to this origin and URL, if one may start at once. It may not if a circuit is open, if a report
+    /// of the origin waits, or if the attempt would leave too few slots to reports: see `Turns::begin_at_once`.
     pub(in crate::delivery) fn begin_at_once(
         &mut self,
         origin: &str,
@@ -34,7 +35,8 @@ impl<W: Schedulable> Scheduler<W> {
         if queue.breaker.is_probing() || of_origin.is_some_and(|origin| origin.breaker.is_probing()) {
             return Err(Withheld::Circuit);
         }
-        if queue.waiting > 0 || queue.parked || self.is_full(key) { Err(Withheld::Busy) } else { Ok(()) }
+        let waits = |queue: &Queue| queue.waiting > 0 || queue.parked;
+        if waits(queue) || of_origin.is_some_and(waits) || self.is_full(key) { Err(Withheld::Busy) } else { Ok(()) }
     }
 }
 

@@ -5,8 +5,8 @@ use super::{Key, Turns};
 use super::{LimitGroup, Limits, SinceStart, SlotsInUse};
 
 impl<T> Turns<T> {
-    /// Starts an attempt that never waits, if one may start now: no report waits, and the attempt leaves room for reports
-    /// that come later. The attempt uses a slot until [`end_at_once`](Self::end_at_once) is called.
+    /// Starts an attempt that never waits, if one may start now: no report of the origin waits, no report of another
+    /// origin could start, and the attempt leaves room for reports that come later. The attempt uses a slot until [`end_at_once`](Self::end_at_once) is called.
     ///
     /// - A quarter of all slots stays free. Of the slots of slow origins, and of those of origins that have not answered
     ///   yet, a quarter stays free, too.
@@ -53,7 +53,9 @@ impl<T> Turns<T> {
             Some(LimitGroup::SlowLarge | LimitGroup::BeyondShare) | None => return false,
         };
         let has_room = leaves_a_quarter(all, total) && origin.in_flight < most && group_has_room;
-        self.waiting == 0 && has_room && self.has_room_for_large(key)
+        // Reports of other origins may wait for their own limits, or for an end of theirs. What such a report could use is
+        // left free above.
+        origin.queue.is_empty() && self.next_group().is_none() && has_room && self.has_room_for_large(key)
     }
 }
 

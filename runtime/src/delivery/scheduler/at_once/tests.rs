@@ -61,6 +61,21 @@ fn it_takes_no_slot_from_a_report_that_waits() {
     assert_eq!(scheduler.begin_at_once("x://0", URL, NOW).unwrap_err(), Withheld::Busy);
     let (attempt, Report) = scheduler.next(NOW).unwrap();
     scheduler.ended(attempt, Health::Works, None, QUICK, NOW).unwrap();
+    // Those of another origin are not kept back by reports that cannot start.
+    let own_limits = HashMap::from([("x://0".to_owned(), 1)]);
+    scheduler.set_limits(Limits::new(256, 4), own_limits, NOW);
+    take(&mut scheduler);
+    take(&mut scheduler);
+    let (attempt, Report) = scheduler.next(NOW).unwrap();
+    assert!(scheduler.next(NOW).is_none() && scheduler.waiting() == 1);
+    let prompt = scheduler.begin_at_once("x://1", "x://1/a", NOW).unwrap();
+    assert_eq!(scheduler.begin_at_once("x://0", URL, NOW).unwrap_err(), Withheld::Busy);
+    scheduler.ended(prompt, Health::Unknown, None, QUICK, NOW).unwrap();
+    scheduler.set_limits(Limits::new(256, 4), HashMap::new(), NOW);
+    let (other, Report) = scheduler.next(NOW).unwrap();
+    for attempt in [attempt, other] {
+        scheduler.ended(attempt, Health::Works, None, QUICK, NOW).unwrap();
+    }
     let begun: Vec<_> = std::iter::from_fn(|| scheduler.begin_at_once("x://0", URL, NOW).ok()).collect();
     assert_eq!((begun.len(), scheduler.in_flight()), (2, 2), "an origin has half of its share");
     for attempt in begun {

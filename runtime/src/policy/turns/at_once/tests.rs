@@ -47,7 +47,7 @@ fn a_quarter_of_the_slots_is_left_and_a_report_that_waits_comes_first() {
     turns.end_at_once(keys[0]);
     turns.push(keys[7], 0);
     assert!(!turns.begin_at_once(keys[7], NOW), "its report waits");
-    assert!(!turns.begin_at_once(keys[6], NOW), "a report of another origin waits");
+    assert!(!turns.begin_at_once(keys[6], NOW), "a report of another origin could start, and comes first");
     assert_eq!(turns.next(NOW), Some((keys[7], 0)));
     turns.set_paused(keys[1], true);
     turns.end_at_once(keys[0]);
@@ -65,6 +65,27 @@ fn a_quarter_is_left_of_what_slow_and_new_origins_share() {
         assert_eq!(turns.next(NOW), Some((keys[0], 0)), "a report has room");
         turns.done(keys[0], None, NOW);
     }
+}
+
+#[test]
+fn reports_that_wait_for_their_own_limits_keep_nobody_else_back() {
+    let mut turns = Turns::<usize>::new(Limits::new(256, 128));
+    let [full, new, prompt] = [Some(QUICK), None, Some(QUICK)].map(|took| origin(&mut turns, took));
+    let limited = turns.add(Some(1));
+    for key in [full, new, limited] {
+        (0..130).for_each(|n| turns.push(key, n));
+    }
+    while turns.next(NOW).is_some() {}
+    assert!(turns.waiting() > 200, "the reports that wait are beyond the limits of their origins");
+    for key in [full, new, limited] {
+        assert!(!turns.begin_at_once(key, NOW), "reports of the same origin come first");
+    }
+    assert!(turns.begin_at_once(prompt, NOW));
+    // When something ends, the next report of the origin comes before all others.
+    turns.done(limited, Some(QUICK), NOW);
+    assert!(!turns.begin_at_once(prompt, NOW));
+    assert_eq!(turns.next(NOW).map(|(key, _)| key), Some(limited));
+    assert!(turns.begin_at_once(prompt, NOW));
 }
 
 #[test]
