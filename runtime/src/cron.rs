@@ -46,21 +46,27 @@ impl Tick {
     }
 }
 
-/// Returns a text for each route whose handler does not take the payload of its schedule.
+/// Returns a text for each route whose handler does not take what its schedule gives it.
 pub(crate) fn faults(routes: &Routes) -> Vec<String> {
-    let takes = |route: &Route, schedule: &CronSchedule| {
-        let body = Tick::body(schedule, Timestamp::from_micros(0));
-        // The handler's own code reads the body, and may panic.
-        caught(|| route.payload.is_none_or(|payload| payload.check_body(&http::HeaderMap::new(), &body).is_ok()))
-            .unwrap_or(false)
+    let scheduled = routes.iter().filter_map(|route| Some((route, fault(route, route.schedule.as_ref()?)?)));
+    scheduled.map(|(route, fault)| format!("{}: route {}: {fault}", route.place, route.path)).collect()
+}
+
+fn fault(route: &Route, schedule: &CronSchedule) -> Option<String> {
+    let body = Tick::body(schedule, Timestamp::from_micros(0));
+    let none = HeaderMap::new();
+    // The handler's own code reads the body and the query, and may panic.
+    let takes_body = caught(|| route.payload.is_none_or(|payload| payload.check_body(&none, &body).is_ok()));
+    if !takes_body.unwrap_or(false) {
+        return Some("a handler of `cron` takes no payload, or `Payload<postback::Tick>`".to_owned());
+    }
+    let why = match caught(|| route.check_query(&none)) {
+        Ok(Ok(())) => return None,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "the query: its type panics".to_owned(),
     };
-    let wrong = routes.iter().filter(|route| route.schedule.as_ref().is_some_and(|schedule| !takes(route, schedule)));
-    wrong
-        .map(|route| {
-            let (place, path) = (&route.place, &route.path);
-            format!("{place}: route {path}: a handler of `cron` takes no payload, or `Payload<postback::Tick>`")
-        })
-        .collect()
+    let what = "a schedule makes requests without a query, which the handler's `Query<T>` does not take";
+    Some(format!("{what} ({why}); make the fields of `T` an `Option`, or give them `#[serde(default)]`"))
 }
 
 /// One schedule, and what it has still to do.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::*;
 use crate::app::App;
-use crate::handler::{Payload, State};
+use crate::handler::{Payload, Query, State};
 use crate::policy::cron::Missed;
 use postback_store::Location;
 use postback_wire::id::NodeId;
@@ -14,6 +14,26 @@ async fn clean_up(_: Payload<Tick>) -> Result<(), String> {
 }
 
 async fn count(_: Payload<u32>) -> Result<(), String> {
+    Ok(())
+}
+
+#[derive(serde::Deserialize)]
+struct Options {
+    #[expect(dead_code, reason = "the field is needed, and nothing reads it")]
+    lang: String,
+}
+
+async fn render(_: Payload<Tick>, _: Query<Options>) -> Result<(), String> {
+    Ok(())
+}
+
+#[derive(serde::Deserialize)]
+struct Page {
+    #[expect(dead_code, reason = "the field may be missing, and nothing reads it")]
+    page: Option<u32>,
+}
+
+async fn paged(_: Query<Page>) -> Result<(), String> {
     Ok(())
 }
 
@@ -135,6 +155,13 @@ fn what_is_wrong_with_a_schedule_is_told_when_the_app_starts() {
     assert_eq!(mistakes.matches("cron/tests.rs:").count(), 2, "{mistakes}");
     let mistakes = told(App::new(()).cron("0 3 * * *", "UTC", count));
     assert!(mistakes.ends_with("takes no payload, or `Payload<postback::Tick>`"), "{mistakes}");
+    let mistakes = told(App::new(()).cron("0 3 * * *", "UTC", render));
+    let says = "cron/tests.rs:";
+    assert!(
+        mistakes.contains(says) && mistakes.contains("route /cron/render: a schedule makes requests without a query")
+    );
+    assert!(mistakes.contains("missing field `lang`") && mistakes.contains("`#[serde(default)]`"), "{mistakes}");
+    assert!(App::new(()).cron("0 3 * * *", "UTC", paged).into_routes().is_ok());
     let mistakes = told(App::new(()).cron("0 3 * * *", "UTC", async || Ok::<_, String>(())));
     assert!(mistakes.contains("needs a name of its own"), "{mistakes}");
     let mistakes = told(App::new(()).route("/a", clean_up).missed(Missed::Skip));
