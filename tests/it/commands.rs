@@ -186,6 +186,18 @@ async fn a_receiver_is_tried_out_with_sample_reports() {
         let body: Value = serde_json::from_slice(&hit.body).unwrap();
         assert_eq!((&body["id"], &body["status"]), (&json!("job-7"), &sent["status"]));
     }
+    // A progress comes before the end, with a smaller number.
+    let both = ["--status", "completed", "--status", "progress", "--unsigned"];
+    let sent = json_of(folder, &[&["trigger", &url][..], &both].concat());
+    let bodies: Vec<Value> = sent
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|sent| serde_json::from_str(sent["body"].as_str().unwrap()).unwrap())
+        .collect();
+    assert_eq!((&bodies[0]["status"], &bodies[1]["status"]), (&json!("progress"), &json!("completed")), "{sent}");
+    assert_eq!((&bodies[0]["progress"]["fraction"], &bodies[0]["sequence"]), (&json!(0.5), &json!(1)), "{sent}");
+    assert!(bodies[1]["sequence"].as_u64() > Some(1) && bodies[0]["id"] == bodies[1]["id"], "{sent}");
     // The secrets of the settings sign for their own receivers only.
     let settings =
         format!("[config]\nwebhook_url = \"https://hooks.example.com/in\"\n[delivery]\nsecrets = [{SECRET:?}]\n");

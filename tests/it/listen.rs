@@ -84,6 +84,10 @@ async fn a_script_gets_a_line_of_json_with_the_exact_bytes() {
     assert_eq!(post.send().await.unwrap().status(), 204);
     let line = listener.line_with("binary");
     assert_eq!((&line["body_base64"], &line["signature"]), (&json!("/wAbWzJK"), &json!("unsigned")));
+    let of_fal = r#"{"request_id":"q-2","gateway_request_id":"q-2","status":"OK","payload":7}"#;
+    assert_eq!(client().post(&listener.url).body(of_fal).send().await.unwrap().status(), 204);
+    let line = listener.line_with("q-2");
+    assert_eq!((&line["format"], &line["id"], &line["status"]), (&json!("fal"), &json!("q-2"), &json!("OK")), "{line}");
     listener.process.interrupt();
     assert_eq!(listener.process.ended().code(), Some(0));
 }

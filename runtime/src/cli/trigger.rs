@@ -18,9 +18,9 @@ use crate::poster::Formats;
 use crate::settings::Settings;
 use postback_wire::id::{ReportId, RequestId};
 use postback_wire::line::{Causes, Escaped};
-use postback_wire::report::{About, Format, Report};
+use postback_wire::report::{About, Format, LAST_SEQUENCE, OfProgress, Report, Status};
 use postback_wire::secret::Secret;
-use postback_wire::time::Clock;
+use postback_wire::time::{Clock, Timestamp};
 use postback_wire::webhook::{Provenance, Shown, Target, Webhook};
 
 /// The addresses of this machine. A person at this machine may send there, unlike a caller.
@@ -32,7 +32,7 @@ const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1/128"];
 pub(crate) struct Trigger {
     /// The URL of the receiver
     url: String,
-    /// Send only this report; may be repeated
+    /// Send only this report; may be repeated. `progress` tells how far a run is, and comes before the others
     #[arg(long, value_name = "STATUS")]
     status: Vec<Sample>,
     /// The id that the reports are about; a new one, if left out
@@ -61,9 +61,20 @@ const ABOUT: &str =
     "The reports have the form, the headers, the time limit and the signature that the server's have. They may go where
 the server's may go, and besides to this machine. The exit code is 1 if the receiver has not taken all of them.";
 
+/// The sample of a progress.
+const PROGRESS: OfProgress<'static> = OfProgress {
+    fraction: Some(0.5),
+    message: Some("a sample of a progress"),
+    detail: None,
+    sequence: 1,
+    at: Timestamp::from_micros(0),
+};
+
 /// A report that is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Sample {
+    /// A report of a run that has not ended; sent only if it is named
+    Progress,
     Completed,
     Failed,
     Cancelled,
@@ -117,10 +128,16 @@ impl Trigger {
         let policy = DestinationPolicy { reach: of_settings.reach, secrets };
         let trial = Trial::new(&options, clock.clone()).map_err(|error| Causes(&error).to_string())?;
         let mut all = Vec::new();
-        for sample in self.samples() {
-            let report = self.report(sample, &id)?;
-            let about = About { id: report.id(), ..About::default() };
-            let (status, body) = (report.status().as_str(), report.outcome(clock.now()).to_report_in(format, about));
+        let samples = self.samples();
+        // The report of an end has a number only if reports of a progress come before.
+        let sequence = samples.contains(&Sample::Progress).then_some(LAST_SEQUENCE);
+        for sample in samples {
+            let about = About { id: id.as_str(), sequence, ..About::default() };
+            let (status, body) = match self.report(sample, &id)? {
+                Some(report) => (report.status(), report.outcome(clock.now()).to_report_in(format, about)),
+                None => (Status::Progress, OfProgress { at: clock.now(), ..PROGRESS }.to_report_in(format, about)),
+            };
+            let status = status.as_str();
             let webhook_id = ReportId::generate();
             let text = String::from_utf8_lossy(&body).into_owned();
             let (attempt, delivered) = trial.send(webhook_id, id.as_str(), body, &webhook, &policy).await;
@@ -154,16 +171,21 @@ impl Trigger {
     }
 
     fn samples(&self) -> Vec<Sample> {
-        let asked = |sample: &Sample| self.status.is_empty() || self.status.contains(sample);
-        [Sample::Completed, Sample::Failed, Sample::Cancelled].into_iter().filter(asked).collect()
+        let ends = [Sample::Completed, Sample::Failed, Sample::Cancelled];
+        if self.status.is_empty() {
+            return ends.into();
+        }
+        [Sample::Progress].into_iter().chain(ends).filter(|sample| self.status.contains(sample)).collect()
     }
 
-    fn report(&self, sample: Sample, id: &RequestId) -> Result<Report, String> {
-        match sample {
-            Sample::Completed => Report::completed(id, &self.result).map_err(|error| Causes(&error).to_string()),
-            Sample::Failed => Ok(Report::failed(id).error("a sample of a failure")),
-            Sample::Cancelled => Ok(Report::cancelled(id)),
-        }
+    /// Returns the report of an end. `None`: the sample is no end.
+    fn report(&self, sample: Sample, id: &RequestId) -> Result<Option<Report>, String> {
+        Ok(Some(match sample {
+            Sample::Progress => return Ok(None),
+            Sample::Completed => Report::completed(id, &self.result).map_err(|error| Causes(&error).to_string())?,
+            Sample::Failed => Report::failed(id).error("a sample of a failure"),
+            Sample::Cancelled => Report::cancelled(id),
+        }))
     }
 }
 

@@ -12,7 +12,8 @@ const MAX_TEXT: usize = 500;
 const MAX_TERMS: usize = 16;
 /// The part of a body in which a text is searched, in bytes. Larger JSON bodies are not read for `body.…`.
 const MAX_SEARCHED: usize = 1 << 20;
-const NAMES: &str = "status, id, webhook-id, inbox, method, path, signature, attempt, answer, header.NAME, body.MEMBER";
+const NAMES: &str =
+    "status, id, format, webhook-id, inbox, method, path, signature, attempt, answer, header.NAME, body.MEMBER";
 
 /// Terms that all have to hold.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +34,7 @@ enum Term {
 enum Field {
     Status,
     Id,
+    Format,
     WebhookId,
     Inbox,
     Method,
@@ -97,6 +99,7 @@ fn term(Word { text, quoted_from }: Word) -> Result<Term, String> {
     let field = match name {
         "status" => Field::Status,
         "id" => Field::Id,
+        "format" => Field::Format,
         "webhook-id" => Field::WebhookId,
         "inbox" => Field::Inbox,
         "method" => Field::Method,
@@ -127,6 +130,7 @@ impl Field {
         match self {
             Self::Status => hit.status == value,
             Self::Id => hit.id == value,
+            Self::Format => hit.form.is_some_and(|form| form.as_str() == value),
             Self::WebhookId => hit.webhook_id().as_deref() == Some(value),
             Self::Inbox => hit.inbox == value,
             Self::Method => hit.method.as_str().eq_ignore_ascii_case(value),

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::signature::Checked;
 use postback_wire::names::header;
+use postback_wire::report::Format;
 use postback_wire::time::Timestamp;
 
 /// The inbox of webhooks whose path names none.
@@ -31,10 +32,12 @@ pub(super) struct Hit {
     pub(super) arriving: Duration,
     /// The number of webhooks with this `webhook-id` in this inbox that came before, plus one.
     pub(super) attempt: u32,
-    /// The member `id` of the body, if it is a short text. In a report this is the id of the request.
+    /// The id of the request, if the body is a report. Otherwise its member `id`, if it is a short text.
     pub(super) id: String,
-    /// The member `status` of the body, if it is a short text.
+    /// The status in the words of the report's form. Otherwise the member `status`, if it is a short text.
     pub(super) status: String,
+    /// The form of the report, as far as the body tells it.
+    pub(super) form: Option<Format>,
     /// Why the body is not whole. `None` if it is.
     pub(super) problem: Option<&'static str>,
     pub(super) signature: Checked,
@@ -95,6 +98,7 @@ impl Hit {
             "bytes": self.body.len(),
             "id": self.id,
             "status": self.status,
+            "format": self.form.map(Format::as_str),
             "webhook_id": self.webhook_id(),
             "attempt": self.attempt,
             "signature": self.signature.verdict.name(),

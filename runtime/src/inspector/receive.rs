@@ -144,6 +144,7 @@ async fn read(shared: &Shared, head: Parts, body: Body) -> Read {
         attempt: 1,
         id: report.id(),
         status: report.status(),
+        form: report.form(),
         problem,
     };
     Read { hit, cut }

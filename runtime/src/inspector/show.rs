@@ -1,16 +1,18 @@
 //! Shows a webhook as text for a person. Text from outside is escaped, because the result goes to a terminal.
 
 pub(super) mod line;
+mod report;
 
 use std::fmt::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::de::IgnoredAny;
 
+pub(super) use self::report::Report;
 use super::hit::Hit;
 use postback_wire::line::Escaped;
 use postback_wire::names::header;
+use postback_wire::report::Format;
 
 const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
@@ -35,85 +37,6 @@ const MAX_VERSION: usize = 16;
 /// as lines at this depth.
 const MAX_DEPTH: usize = 32;
 
-/// The members of a report that are shown in the first line of the output. The other members are not parsed into
-/// values, because they may be large.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Report {
-    id: ShownText,
-    status: ShownText,
-}
-
-impl Report {
-    /// Reads the members of a body. If the body is not a JSON object, they are empty.
-    pub(super) fn of(body: &[u8]) -> Self {
-        serde_json::from_slice(body).unwrap_or_default()
-    }
-
-    pub(super) fn id(&self) -> String {
-        self.id.0.clone()
-    }
-
-    pub(super) fn status(&self) -> String {
-        self.status.0.clone()
-    }
-}
-
-/// The text of a JSON member whose value may have any type. A short string stays unchanged. Every other value becomes
-/// an empty string.
-#[derive(Default)]
-struct ShownText(String);
-
-impl<'de> Deserialize<'de> for ShownText {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TextOrNothing).map(Self)
-    }
-}
-
-struct TextOrNothing;
-
-impl<'de> Visitor<'de> for TextOrNothing {
-    type Value = String;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("anything")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<String, E> {
-        Ok(if text.len() <= MAX_TEXT { text.to_owned() } else { String::new() })
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<String, E> {
-        Ok(String::new())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<String, E> {
-        Ok(String::new())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<String, E> {
-        Ok(String::new())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<String, E> {
-        Ok(String::new())
-    }
-
-    fn visit_unit<E>(self) -> Result<String, E> {
-        Ok(String::new())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<String, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(String::new())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<String, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(String::new())
-    }
-}
-
 /// Makes the text that is printed for a webhook. The text ends with a line break.
 pub(super) fn webhook(hit: &Hit) -> String {
     let (headers, body) = (&hit.headers, &hit.body[..]);
@@ -130,7 +53,8 @@ pub(super) fn webhook(hit: &Hit) -> String {
     // The result of `write!` is ignored, because writing to a `String` cannot fail.
     let _ = writeln!(out, "\n{BOLD}webhook{BOLD:#} {} {path}  {style}{status}{style:#} {BOLD}{id}{BOLD:#}", hit.method);
     let report = header_text(header::WEBHOOK_ID).unwrap_or_else(|| "none".to_owned());
-    let _ = writeln!(out, "{DIM}        webhook-id {report} · {signed} · {} bytes{DIM:#}", body.len());
+    let form = other_form(hit).map(|form| format!(" · {form}")).unwrap_or_default();
+    let _ = writeln!(out, "{DIM}        webhook-id {report} · {signed} · {} bytes{form}{DIM:#}", body.len());
     let Shown { text, more } = match json {
         Some(json) => pretty(json),
         None => plain(body),
@@ -144,10 +68,15 @@ pub(super) fn webhook(hit: &Hit) -> String {
     out
 }
 
+/// Returns the form of the report, if it is not the usual one.
+fn other_form(hit: &Hit) -> Option<Format> {
+    hit.form.filter(|form| *form != Format::default())
+}
+
 fn of_status(status: &str) -> Style {
     match status {
-        "completed" => GOOD,
-        "failed" | "cancelled" => BAD,
+        "completed" | "succeeded" | "COMPLETED" | "OK" => GOOD,
+        "failed" | "cancelled" | "canceled" | "FAILED" | "TIMED_OUT" | "CANCELLED" | "ERROR" => BAD,
         _ => BOLD,
     }
 }

@@ -30,6 +30,7 @@ pub(super) fn hit(path: &str, headers: &[(&'static str, &str)], body: &[u8]) -> 
         attempt: 1,
         id: report.id(),
         status: report.status(),
+        form: report.form(),
         problem: None,
     }
 }

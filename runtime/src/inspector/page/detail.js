@@ -40,6 +40,7 @@ function title(hit, choose) {
       element("h2", { class: "mono" }, visible(`${hit.method} ${hit.path}`))),
     element("div", { class: "row" },
       hit.status && tag(visible(hit.status), statusKind(hit.status)),
+      hit.format && tag(`form ${hit.format}`),
       tag(hit.signature === "valid" ? "signature valid" : hit.signature === "invalid" ? "signature invalid" : hit.signature,
         { valid: "good", invalid: "bad" }[hit.signature] ?? ""),
       hit.answer ? tag(`answered ${answerText(hit.answer)}${hit.answer.what ? ` · ${visible(hit.answer.what)}` : ""}`, answerKind(hit.answer)) : tag("not answered yet", "warn"),

@@ -4,8 +4,12 @@ import { bytes, clock, visible } from "./shared/format.js";
 
 const MAX_SHOWN = 300;
 
+// The words of all forms of a report.
+const GOOD = ["completed", "succeeded", "COMPLETED", "OK"];
+const BAD = ["failed", "cancelled", "canceled", "FAILED", "TIMED_OUT", "CANCELLED", "ERROR"];
+
 export function statusKind(status) {
-  return status === "completed" ? "good" : status === "failed" || status === "cancelled" ? "bad" : "";
+  return GOOD.includes(status) ? "good" : BAD.includes(status) ? "bad" : "";
 }
 
 export function answerText(answer) {

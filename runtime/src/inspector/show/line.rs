@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{BAD, BOLD, DIM, GOOD, of_status, short};
+use super::{BAD, BOLD, DIM, GOOD, of_status, other_form, short};
 use crate::inspector::hit::{Answered, Hit};
 use crate::inspector::signature::Verdict;
 use postback_wire::time::Spoken;
@@ -29,6 +29,9 @@ pub(in crate::inspector) fn compact(hit: &Hit, answer: &Answered) -> String {
         let _ = write!(out, " {}", text(&hit.id));
     }
     let _ = write!(out, "  {} bytes", hit.body.len());
+    if let Some(form) = other_form(hit) {
+        let _ = write!(out, "  {form}");
+    }
     if hit.attempt > 1 {
         let _ = write!(out, "  attempt {}", hit.attempt);
     }
