@@ -45,8 +45,8 @@ const STORE: House = House {
         &["terms"],
         &["backoff", "shutdown", "error", "options", "progress", "checkpoint", "record", "room", "intake", "quota"],
         &[
-            "backlog", "begun", "cancel", "clock", "counters", "health", "list", "overview", "parked", "share",
-            "sizes", "space", "summary", "audit", "tokens",
+            "backlog", "begun", "cancel", "clock", "counters", "health", "identity", "list", "overview", "parked",
+            "share", "sizes", "space", "summary", "audit", "tokens",
         ],
         &["nodes"],
         &["feed", "handoff", "wake", "retention", "series", "timeline"],

@@ -163,4 +163,6 @@ pub(crate) struct Left {
     pub clocks: Option<Now>,
     /// How far the earlier process trusted the wall clock. `None`: no process has stored this.
     pub trust: Option<Trust>,
+    /// The id of the store. `None`: its rows end with the process.
+    pub id: Option<Box<str>>,
 }

@@ -108,7 +108,7 @@ pub async fn copy(from: &Path, to: &DatabaseUrl, mut step: impl FnMut(Step)) -> 
     }
     let detail = format!("{} requests, {} deliveries", copied.requests, copied.deliveries);
     let about = (Clock::system().now().micros(), &*from.display().to_string(), &*detail);
-    target.finish(about).await.map_err(|error| CopyError::Finish(error.into()))?;
+    target.finish(about, source.id.as_deref()).await.map_err(|error| CopyError::Finish(error.into()))?;
     Ok(copied)
 }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::Store;
 use crate::record::Next;
 use postback_wire::names::metric;
 
@@ -21,6 +22,13 @@ pub struct Counted {
     /// The number of reports that were given up. A report is given up if it is dead or refused, if its receiver does
     /// not want it, or if it could not be written.
     pub given_up: u64,
+}
+
+impl Store {
+    /// Returns the number of reports that this process has delivered, and the number of reports that it has given up.
+    pub fn counters(&self) -> Counted {
+        self.0.shared.local.counters.read()
+    }
 }
 
 impl Counters {

@@ -49,6 +49,7 @@ mod failing;
 mod feed;
 mod handoff;
 mod health;
+mod identity;
 mod inbox;
 mod intake;
 mod list;
@@ -223,6 +224,7 @@ impl Store {
                 backlog: Arc::new(backlog),
                 lease: Lease::new(peers.as_ref().map(|peers| peers.lease)),
                 tally: Tally::default(),
+                id: left.id,
             },
             health: Health::default(),
             space: Space::new(options.disk_reserve, probe),
@@ -335,11 +337,6 @@ impl Store {
             *due = self.0.shared.local.clock.wall_at(*due);
         }
         Ok(records)
-    }
-
-    /// Returns the number of reports that this process has delivered, and the number of reports that it has given up.
-    pub fn counters(&self) -> counters::Counted {
-        self.0.shared.local.counters.read()
     }
 
     /// Limits how many requests of all routes together may wait, and how many bytes they may have. Requests that wait

@@ -24,4 +24,6 @@ pub(crate) struct Local {
     pub backlog: Arc<Backlog>,
     pub lease: Lease,
     pub tally: Tally,
+    /// The id of the store. `None`: its rows end with the process.
+    pub id: Option<Box<str>>,
 }

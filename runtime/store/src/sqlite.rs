@@ -70,6 +70,7 @@ fn start(mut connector: Connector, node: NodeId, clock: &Clock) -> Result<(Sqlit
     schema::migrate(&conn).map_err(failed)?;
     let start = Start::load(&conn, node, clock.now()).map_err(failed)?;
     let mut left = read::left(&conn).map_err(failed)?;
+    left.id = Some(schema::store_id(&conn, node).map_err(failed)?);
     (left.backlog, left.owners) = read::backlog(&conn).map_err(failed)?;
     let not_writable = |source| OpenError::NotWritable { path: connector.path().into(), source };
     let (begun, had_begun) = Begun::open(owner.beside(BEGUN)?).map_err(not_writable)?;

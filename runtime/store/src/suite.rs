@@ -149,6 +149,7 @@ const ON_SQLITE_ALONE: &[fn()] = &[
 suite_of_kept_rows! {
     restart:
         what_waits_is_counted_anew_at_a_start,
+        a_store_keeps_its_id_and_others_have_another,
         delays_and_deadlines_survive_a_restart,
         what_can_never_be_written_leaves_nothing_behind,
         rescue_limit_fails_poison_request,

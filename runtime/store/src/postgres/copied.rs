@@ -13,6 +13,7 @@ use super::members::{Joining, NotMember};
 use super::schema::{self, COPY_KEY, Refused};
 use super::statement::{query, query_scalar};
 use crate::error::OpenError;
+use crate::identity;
 use crate::options::DatabaseUrl;
 use crate::sql::tables::{Kind, TABLES, Table};
 
@@ -116,9 +117,19 @@ impl Target {
         Ok(())
     }
 
-    /// Lets programs use the schema. `detail` says in the audit what was copied.
-    pub(crate) async fn finish(&mut self, (at, from, detail): (i64, &str, &str)) -> Result<(), sqlx::Error> {
+    /// Lets programs use the schema. `detail` says in the audit what was copied. The copy has the id of the original, so
+    /// that the large results, which are elsewhere, stay its own.
+    pub(crate) async fn finish(
+        &mut self,
+        (at, from, detail): (i64, &str, &str),
+        id: Option<&str>,
+    ) -> Result<(), sqlx::Error> {
         sqlx::raw_sql("BEGIN").execute(&mut self.conn).await?;
+        if let Some(id) = id {
+            let sql = "INSERT INTO meta (key, value) VALUES ($1, $2) \
+                       ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+            query(sql).bind(identity::KEY).bind(id).execute(&mut self.conn).await?;
+        }
         for table in TABLES.iter().filter(|table| table.counted) {
             let name = table.name;
             let sql = format!(

@@ -12,6 +12,8 @@ use sqlx::{AssertSqlSafe, Row as _};
 use self::steps::STEPS;
 use super::statement::{query, query_scalar};
 use crate::error::OpenError;
+use crate::identity;
+use postback_wire::id::NodeId;
 
 /// The version of the schema. Each entry of [`STEPS`] raises the version by one, because an older program would misread
 /// a database that an entry has changed.
@@ -137,4 +139,12 @@ async fn version(conn: &mut PgConnection) -> Result<Option<i64>, Refused> {
     let number =
         |text: String| text.parse().map_err(|_| Refused::Wrong("the version of its schema is no number".into()));
     text.map(number).transpose()
+}
+
+/// Returns the id of the store. If it has none, it gets that of this process, unless another node is faster.
+pub(super) async fn store_id(conn: &mut PgConnection, node: NodeId) -> Result<Box<str>, sqlx::Error> {
+    let sql = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING";
+    query(sql).bind(identity::KEY).bind(node.to_string()).execute(&mut *conn).await?;
+    let id: String = query_scalar("SELECT value FROM meta WHERE key = $1").bind(identity::KEY).fetch_one(conn).await?;
+    Ok(id.into())
 }

@@ -103,7 +103,8 @@ pub(super) async fn start(url: &DatabaseUrl, node: NodeId, clock: &Clock) -> Res
     let started = within(START, async {
         let number = joining.number(connector.schema()).await?;
         let alone = joining.alone && members::end_all(conn, connector.schema()).await?;
-        let left = read::left(conn, alone, clock.now()).await?;
+        let id = Some(schema::store_id(conn, node).await?);
+        let left = Left { id, ..read::left(conn, alone, clock.now()).await? };
         Ok((Start::load(conn, number, node, clock.now()).await?, left))
     });
     let (start, left) = started.await.map_err(failed)?;

@@ -31,6 +31,8 @@ pub(crate) struct Source {
     pub version: String,
     /// Whether a process ended while it had claims.
     pub has_claims: bool,
+    /// The id of the store, if it has one.
+    pub id: Option<Box<str>>,
     _owner: Owner,
 }
 
@@ -48,12 +50,13 @@ impl Source {
         let failed = |source| OpenError::Backend { path: path.into(), source: explained(source) };
         let look = |connector: &Connector| {
             schema::migrate(&connector.write()?)?;
-            about(&connector.look()?)
+            let conn = connector.look()?;
+            Ok((about(&conn)?, schema::known_store_id(&conn)?))
         };
         let owner = Owner::take(path)?;
         schema::check(&connector)?;
-        let (version, shift, has_claims) = look(&connector).map_err(failed)?;
-        Ok(Self { connector, shift, version, has_claims, _owner: owner })
+        let ((version, shift, has_claims), id) = look(&connector).map_err(failed)?;
+        Ok(Self { connector, shift, version, has_claims, id, _owner: owner })
     }
 
     /// Sends the rows of a table in the order of their keys. `after`: only those after this key, as text.

@@ -15,6 +15,8 @@ use super::idempotency;
 use super::statement::{query, query_scalar};
 use super::states::sql;
 use crate::error::OpenError;
+use crate::identity;
+use postback_wire::id::NodeId;
 use postback_wire::webhook::Target;
 
 /// The version of the schema. Each entry of [`STEPS`] raises the version by one, because an older program would misread
@@ -63,6 +65,20 @@ fn look(conn: &Connection) -> Result<Found, rusqlite::Error> {
 
 fn version(conn: &Connection) -> Result<Option<i64>, rusqlite::Error> {
     query_scalar("SELECT value FROM meta WHERE key = 'postback schema'").fetch_optional(conn)
+}
+
+/// Returns the id of the store. If it has none, it gets that of this process, which no other process has.
+pub(super) fn store_id(conn: &Connection, node: NodeId) -> Result<Box<str>, rusqlite::Error> {
+    let insert = query("INSERT OR IGNORE INTO meta (key, value) VALUES (?1, ?2)").bind(identity::KEY);
+    insert.bind(node.to_string()).execute(conn)?;
+    known_store_id(conn)?.ok_or(rusqlite::Error::QueryReturnedNoRows)
+}
+
+/// Returns the id of the store. `None`: no process of this version has opened it.
+pub(super) fn known_store_id(conn: &Connection) -> Result<Option<Box<str>>, rusqlite::Error> {
+    let id: Option<String> =
+        query_scalar("SELECT value FROM meta WHERE key = ?1").bind(identity::KEY).fetch_optional(conn)?;
+    Ok(id.map(Box::from))
 }
 
 /// Changes the schema of a file to the current version. The file is empty or has an older version of the schema. One

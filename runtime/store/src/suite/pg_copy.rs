@@ -90,6 +90,10 @@ async fn interrupted(path: &Path, url: &DatabaseUrl) {
 async fn a_copy_has_every_row_and_works() {
     let folder = tempfile::tempdir().unwrap();
     let (path, url) = (filled(folder.path()).await, new_schema());
+    let original = Connection::open(&path).unwrap();
+    let id: String =
+        original.query_row("SELECT value FROM meta WHERE key = 'postback store id'", [], |row| row.get(0)).unwrap();
+    drop(original);
     let mut steps = Vec::new();
     let copied = copy(&path, &url, |step| steps.push(step)).await.unwrap();
     assert_eq!(copied, Copied { rows: 35, compared: 35, requests: 3, deliveries: 3 });
@@ -97,6 +101,7 @@ async fn a_copy_has_every_row_and_works() {
     assert!(steps.contains(&Step::Compared { table: "series", rows: 2 }));
 
     let store = opened(&url).await.unwrap();
+    assert_eq!(store.id(), Some(&*id), "what is kept elsewhere stays its own");
     let over = store.summary(&RequestId::stored("over")).await.unwrap().unwrap();
     assert_eq!(&*over.route, "/b c");
     assert_eq!(store.audited(None, 10).await.unwrap().len(), 2);

@@ -47,6 +47,21 @@ pub(super) async fn what_waits_is_counted_anew_at_a_start(mut world: World) {
     assert_eq!(store.backlog().count(), crate::backlog::Count::default());
 }
 
+pub(super) async fn a_store_keeps_its_id_and_others_have_another(world: World) {
+    let store = world.open().await;
+    let own = store.id().unwrap().to_owned();
+    store.close().await;
+    let store = world.open().await;
+    assert_eq!(store.id(), Some(&*own));
+    store.close().await;
+    #[cfg(feature = "sqlite")]
+    {
+        let other = World::sqlite().open().await;
+        assert!(other.id().is_some_and(|id| id != own));
+    }
+    assert_eq!(World::memory().open().await.id(), None);
+}
+
 pub(super) async fn delays_and_deadlines_survive_a_restart(world: World) {
     let minute = Duration::from_mins(1);
     let store = world.open().await;
