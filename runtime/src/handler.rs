@@ -58,6 +58,8 @@ pub use self::extract::{Config, Extract, Headers, Parameter, State};
 pub use self::form::Form;
 pub use self::metadata::Metadata;
 #[cfg(feature = "multipart")]
+pub(crate) use self::multipart::delete_left_files;
+#[cfg(feature = "multipart")]
 pub use self::multipart::{Multipart, Part};
 pub use self::payload::Payload;
 pub(crate) use self::place::Place;

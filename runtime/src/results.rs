@@ -6,6 +6,8 @@
 
 mod cloud;
 mod copying;
+mod leftovers;
+mod mark;
 mod place;
 mod sweep;
 
@@ -13,18 +15,21 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use object_store::{Attribute, Attributes, ObjectStoreExt as _};
+use tokio::sync::OnceCell;
 use url::Url;
 
+pub(crate) use self::mark::MarkError;
+use self::mark::Owner;
 pub(crate) use self::place::Place;
 pub(crate) use self::sweep::sweep;
-use postback_store::RequestClaim;
+use postback_store::{RequestClaim, Store};
 use postback_wire::line::Causes;
 use postback_wire::names::metric;
 use postback_wire::report::{Json, StoredResult};
@@ -105,9 +110,13 @@ pub(crate) struct Keep<'a> {
 }
 
 /// The place of the results of one server.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Results {
     place: Place,
+    /// Whose results these are. If it is empty, the place needs no mark.
+    owner: OnceLock<Owner>,
+    /// Set when the place has the mark of the owner.
+    is_marked: OnceCell<()>,
     max_inline: usize,
     max_size: u64,
     server_url: Option<Url>,
@@ -119,7 +128,13 @@ impl Results {
     /// for `retention`.
     pub(crate) fn of(options: &Options, retention: Duration) -> Option<Self> {
         let Options { place, max_inline, max_size, server_url } = options.clone();
-        Some(Self { place: place?, max_inline, max_size, server_url, retention })
+        let (owner, is_marked) = (OnceLock::new(), OnceCell::new());
+        Some(Self { place: place?, owner, is_marked, max_inline, max_size, server_url, retention })
+    }
+
+    /// Says whose results these are, so that the place gets the mark of this store.
+    pub(crate) fn belong_to(&self, store: &Store) {
+        self.owner.get_or_init(|| Owner { store: store.id().map(Box::from) });
     }
 
     /// Whether a result of so many bytes of JSON is kept here, and not in the store.
@@ -150,6 +165,8 @@ impl Results {
         let place = self.place.clone();
         let prepared = tokio::task::spawn_blocking(move || place.prepare()).await;
         prepared.map_err(io::Error::other).flatten().map_err(|error| refused(place::unusable(error)))?;
+        let of_mark = |error: MarkError| object_store::Error::Generic { store: "results", source: error.into() };
+        self.take_place().await.map_err(of_mark).map_err(refused)?;
         // An object store that signs nothing should not get the bytes again and again.
         let lasts = keep.retention.unwrap_or(self.retention).min(SIGNED_FOR);
         let signed = self.place.signed(&path, lasts).await;
@@ -204,7 +221,11 @@ impl Results {
 
 /// Returns the claim whose run has written the object with this name.
 fn claim_of(path: &Path) -> Option<RequestClaim> {
-    let (id, epoch) = path.filename()?.rsplit_once(place::EPOCH)?;
+    claim_of_name(path.filename()?)
+}
+
+fn claim_of_name(name: &str) -> Option<RequestClaim> {
+    let (id, epoch) = name.rsplit_once(place::EPOCH)?;
     Some(RequestClaim { id: id.parse().ok()?, epoch: epoch.parse().ok()? })
 }
 

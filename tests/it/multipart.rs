@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use postback_tests::Receiver;
+use postback_tests::{Receiver, eventually_async};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 
@@ -53,6 +53,38 @@ async fn files_are_removed_after_a_panic() {
     let seen = std::fs::read(server.folder.path().join("seen.json")).unwrap();
     let seen: Value = serde_json::from_slice(&seen).unwrap();
     assert!(!Path::new(seen[0]["path"].as_str().unwrap()).exists(), "{seen}");
+}
+
+/// Makes a folder look as if nothing had changed in it for two hours.
+fn age(folder: &Path) {
+    let old = std::time::SystemTime::now() - std::time::Duration::from_hours(2);
+    std::fs::File::open(folder).unwrap().set_modified(old).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_a_killed_process_are_deleted_and_those_of_others_stay() {
+    let temporary = tempfile::tempdir().unwrap();
+    let variables = [("TMPDIR", temporary.path().to_str().unwrap())];
+    let [mut killed, runs] = [(); 2].map(|()| Server::start_with("", &variables));
+    let mut folders = Vec::new();
+    for server in [&killed, &runs] {
+        accepted(server, files().text("seen", "seen.json").text("waits", "")).await;
+        let seen = server.folder.path().join("seen.json");
+        let seen = eventually_async("the files", async || {
+            let text = std::fs::read(&seen).map_err(|error| error.to_string())?;
+            serde_json::from_slice::<Value>(&text).map_err(|error| error.to_string())
+        })
+        .await;
+        folders.push(Path::new(seen[0]["path"].as_str().unwrap()).parent().unwrap().to_owned());
+    }
+    let of_others = temporary.path().join("postback-notes");
+    std::fs::create_dir(&of_others).unwrap();
+    killed.process.kill();
+    let all = [folders[0].as_path(), &folders[1], &of_others];
+    all.into_iter().for_each(age);
+    killed.restart_with(&variables);
+    killed.process.wait_for("deleted 1 folders with files of forms");
+    assert_eq!(all.map(Path::exists), [false, true, true]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

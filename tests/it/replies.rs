@@ -2,7 +2,9 @@
 
 mod s3;
 
-use postback_tests::{Receiver, eventually_async};
+use std::path::Path;
+
+use postback_tests::{Process, Receiver, eventually_async};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -17,6 +19,12 @@ async fn ended(server: &Server, route: &str, payload: Value) -> Value {
 
 async fn get(server: &Server, path: &str) -> reqwest::Response {
     server.client.get(server.path(path)).send().await.unwrap()
+}
+
+/// The names of the results in a folder. The mark of the store is none.
+fn kept(folder: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name != ".postback-store").collect()
 }
 
 fn digest(bytes: &[u8]) -> String {
@@ -90,7 +98,7 @@ async fn a_long_stream_is_kept_and_served_in_little_memory() {
     let more = server.process.resident_mib().saturating_sub(before);
     assert!(more < 64, "{more} MiB more");
     // What the stream was written to first has no name, so that a kill leaves nothing.
-    assert_eq!(std::fs::read_dir(server.folder.path().join("workload.db.results")).unwrap().count(), 1);
+    assert_eq!(kept(&server.folder.path().join("workload.db.results")).len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,8 +114,7 @@ async fn what_cannot_be_kept_fails_and_says_why() {
         let log = server.process.output();
         assert!(log.contains(why), "{why}: {log}");
     }
-    let results = std::fs::read_dir(server.folder.path().join("workload.db.results")).unwrap();
-    assert_eq!(results.filter(|entry| entry.as_ref().unwrap().file_type().unwrap().is_file()).count(), 0);
+    assert_eq!(kept(&server.folder.path().join("workload.db.results")), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,7 +182,7 @@ async fn a_bucket_takes_results_in_parts_signs_their_urls_and_may_refuse_for_a_w
     let from_bucket = server.client.get(signed).send().await.unwrap().bytes().await.unwrap();
     let from_server = get(&server, &format!("/reply/{id}/result")).await.bytes().await.unwrap();
     assert!(from_bucket == from_server && digest(&from_server) == *result["digest"].as_str().unwrap());
-    assert_eq!(bucket.names(), [format!("pre/fix/{id}.e1")]);
+    assert_eq!(bucket.names(), ["pre/fix/.postback-store".to_owned(), format!("pre/fix/{id}.e1")]);
 
     bucket.refuse(true);
     let id = server.submit("/reply", json!({"kind": "bytes", "content_type": "x/y"})).await;
@@ -186,8 +193,61 @@ async fn a_bucket_takes_results_in_parts_signs_their_urls_and_may_refuse_for_a_w
     server.restart_with(&bucket.variables());
     assert_eq!(server.settled("/reply", &id).await["status"], "completed");
     eventually_async("both results", async || match bucket.names().len() {
-        2 => Ok(()),
+        3 => Ok(()),
         n => Err(n),
     })
     .await;
+}
+
+/// Starts a server that does not start, because its results would be in the place of another store.
+fn refused(folder: &Path, variables: &[(&str, &str)]) -> String {
+    let arguments = ["serve", "--listen", "127.0.0.1:0"];
+    let mut process = Process::start(env!("CARGO_BIN_EXE_workload"), folder, &arguments, variables);
+    assert_eq!(process.ended().code(), Some(1), "{}", process.output());
+    let said = process.output();
+    assert!(said.contains("belongs to another store") && said.contains("delete .postback-store there"), "{said}");
+    said
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_stores_do_not_share_a_place() {
+    let shared = tempfile::tempdir().unwrap();
+    let (place, bucket) = (shared.path().join("results"), Bucket::start().await);
+    let of_folder = format!("[results]\nurl = \"file://{}\"\n", place.display());
+    for (settings, variables) in
+        [(of_folder.as_str(), &[][..]), ("[results]\nurl = \"s3://bucket/a\"\n", &bucket.variables())]
+    {
+        let mut server = Server::start_with(settings, variables);
+        let status = ended(&server, "/reply", json!({"kind": "bytes", "content_type": "x/y"})).await;
+        assert_eq!(status["status"], "completed", "{status}");
+        let other = tempfile::tempdir().unwrap();
+        std::fs::write(other.path().join("postback.toml"), settings).unwrap();
+        let said = refused(other.path(), variables);
+        assert!(said.contains("results.url: "), "{said}");
+        // A store in memory would delete the results, too.
+        std::fs::write(other.path().join("postback.toml"), format!("store.url = \"memory:\"\n{settings}")).unwrap();
+        refused(other.path(), variables);
+        // The store itself starts again, and its result is still there.
+        server.stop();
+        server.restart_with(variables);
+        let id = status["id"].as_str().unwrap();
+        assert_eq!(get(&server, &format!("/reply/{id}/result")).await.status(), 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_database_takes_the_folder_beside_it() {
+    let mut server = Server::start("");
+    ended(&server, "/reply", json!({"kind": "bytes", "content_type": "x/y"})).await;
+    server.stop();
+    for entry in std::fs::read_dir(server.folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() && path.to_string_lossy().contains("workload.db") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    server.restart();
+    server.process.wait_for("whose database is no longer there");
+    let status = ended(&server, "/reply", json!({"kind": "bytes", "content_type": "x/y"})).await;
+    assert_eq!(status["status"], "completed", "{status}");
 }

@@ -83,6 +83,8 @@ pub(crate) enum StartError {
     Recover(#[source] store::Error),
     #[error(transparent)]
     Access(#[from] access::StartError),
+    #[error(transparent)]
+    Results(#[from] crate::results::MarkError),
     #[error("webhooks cannot be sent")]
     Delivery(#[from] delivery::Error),
     #[error("a poster is already installed; a workload server installs its own, so remove the call of `install`")]
@@ -136,6 +138,7 @@ impl Node {
         handlers: Handle,
     ) -> Result<(Self, Option<Routers>), StartError> {
         let address = front.address;
+        spawn::own_results(&served, &store).await?;
         // The recorder comes first, because the other parts count from their start.
         let metrics = if front.installs_metrics { metrics::install() } else { metrics::installed() };
         let access = Access::start(&settings.access, &store, clock.clone(), address).await?;

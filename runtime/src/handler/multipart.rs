@@ -12,13 +12,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderMap;
 use serde::de::{self, Deserialize, Deserializer};
-use tempfile::TempDir;
 
 use super::Run;
 use super::body::PayloadError;
 
+mod folder;
 mod read;
 
+use self::folder::Folder;
+pub(crate) use self::folder::delete_left as delete_left_files;
 pub(super) use self::read::boundary;
 
 /// A file that is larger, in bytes, is written to disk before the run. A part that is no file must not be larger.
@@ -52,7 +54,7 @@ pub struct Multipart(Arc<Parts>);
 struct Parts {
     parts: Vec<Part>,
     /// The folder with the large files. It is removed with this value.
-    _folder: Option<TempDir>,
+    _folder: Option<Folder>,
 }
 
 /// One part of a [`Multipart`]: a file, or a text.
@@ -125,14 +127,6 @@ fn does_not_fit(error: &PayloadError) -> String {
     format!("the payload does not fit the handler: {error}")
 }
 
-/// Makes a folder that only this user can read.
-fn private_folder() -> io::Result<TempDir> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
-    builder.prefix("postback-").tempdir()
-}
-
 /// Writes the large files into a folder.
 fn written(mut parts: Vec<Part>) -> io::Result<Parts> {
     let mut folder = None;
@@ -145,7 +139,7 @@ fn written(mut parts: Vec<Part>) -> io::Result<Parts> {
         }
         let folder = match &mut folder {
             Some(folder) => folder,
-            none => none.insert(private_folder()?),
+            none => none.insert(Folder::new()?),
         };
         // No name of the caller becomes a name of the disk.
         let path = folder.path().join(index.to_string());

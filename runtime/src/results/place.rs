@@ -23,7 +23,7 @@ pub(super) const EPOCH: &str = ".e";
 /// The largest number of bytes of a place in memory.
 const MEMORY: u64 = 256 << 20;
 /// How long a place may take to answer at the start.
-const PROBE: Duration = Duration::from_secs(10);
+pub(super) const PROBE: Duration = Duration::from_secs(10);
 
 /// Signs a URL that opens an object for a time.
 pub(super) type Sign = Arc<dyn Fn(Path, Duration) -> BoxFuture<'static, Result<String, Error>> + Send + Sync>;
@@ -36,6 +36,8 @@ pub(crate) struct Place {
     base: Path,
     /// The folder, if the objects are files.
     pub(super) folder: Option<PathBuf>,
+    /// Whether the name of the folder is that of the database, and so cannot be that of another store.
+    pub(super) is_beside_store: bool,
     /// How many bytes are in the memory. `None`: the objects are elsewhere.
     filled: Option<Arc<AtomicU64>>,
     /// The place as messages name it.
@@ -64,7 +66,7 @@ impl Place {
         let (objects, signer) =
             super::cloud::open(&url).map_err(|error| error.unwrap_or_else(|| SCHEMES.to_owned()))?;
         let shown = format!("{}://{}/{base}", url.scheme(), url.host_str().unwrap_or_default());
-        Ok(Self { objects, signer: Some(signer), base, folder: None, filled: None, shown })
+        Ok(Self { objects, signer: Some(signer), base, folder: None, is_beside_store: false, filled: None, shown })
     }
 
     /// The place of a folder, which is made when the first result comes.
@@ -73,7 +75,13 @@ impl Place {
         let base = Path::from_absolute_path(&absolute).map_err(|_| "a folder whose name is UTF-8".to_owned())?;
         let objects = Arc::new(LocalFileSystem::new().with_fsync(true));
         let shown = absolute.display().to_string();
-        Ok(Self { objects, signer: None, base, folder: Some(absolute), filled: None, shown })
+        Ok(Self { objects, signer: None, base, folder: Some(absolute), is_beside_store: false, filled: None, shown })
+    }
+
+    /// The same folder, which is beside the database and has its name.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn beside_store(self) -> Self {
+        Self { is_beside_store: true, ..self }
     }
 
     /// A place that ends with the process.
@@ -84,6 +92,7 @@ impl Place {
             signer: None,
             base: Path::default(),
             folder: None,
+            is_beside_store: false,
             filled: Some(Arc::default()),
             shown: "the memory of the process".to_owned(),
         }
@@ -101,7 +110,12 @@ impl Place {
 
     /// Returns the name of the object that a claim writes.
     pub(super) fn object(&self, claim: &RequestClaim) -> Path {
-        self.base.clone().join(format!("{}{EPOCH}{}", claim.id, claim.epoch))
+        self.named(&format!("{}{EPOCH}{}", claim.id, claim.epoch))
+    }
+
+    /// Returns the path of the object with this name.
+    pub(super) fn named(&self, name: &str) -> Path {
+        self.base.clone().join(name)
     }
 
     /// Returns the part of the names that all objects of this place share. `None`: they share none.

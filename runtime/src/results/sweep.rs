@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 
-use super::{Results, claim_of};
+use super::{Results, claim_of, leftovers};
 use postback_store::shutdown::Shutdown;
 use postback_store::{Error, RequestClaim, Stage, Store};
 use postback_wire::line::Causes;
 use postback_wire::names::metric;
 use postback_wire::report::StoredResult;
+use postback_wire::time::Clock;
 
 /// The pause before all results are looked at, again and again. The first one lets an operator see that two services
 /// share a place by mistake.
@@ -31,7 +32,7 @@ pub(crate) async fn sweep(results: &Results, store: Store, stop: Shutdown) {
         let swept = tokio::select! {
             biased;
             () = stop.stopping() => return,
-            swept = once(results, &store) => swept,
+            swept = in_own_place(results, &store) => swept,
         };
         match swept {
             Ok(0) => {}
@@ -39,6 +40,23 @@ pub(crate) async fn sweep(results: &Results, store: Store, stop: Shutdown) {
             Err(why) => tracing::warn!("old results in {} cannot be deleted: {why}", results.shown()),
         }
     }
+}
+
+/// Looks at all results once, if the place has the mark of this store.
+async fn in_own_place(results: &Results, store: &Store) -> Result<u64, String> {
+    if !results.take_place().await.map_err(|error| Causes(&error).to_string())? {
+        return Ok(0);
+    }
+    if let Some(folder) = results.place.folder.clone() {
+        let now = Clock::system().now();
+        let deleted = tokio::task::spawn_blocking(move || leftovers::delete(&folder, now)).await;
+        match deleted.map_err(std::io::Error::other).flatten() {
+            Ok(0) => {}
+            Ok(deleted) => tracing::info!("deleted {deleted} files of results that a killed process has not finished"),
+            Err(error) => tracing::warn!("unfinished results in {} cannot be deleted: {error}", results.shown()),
+        }
+    }
+    once(results, store).await
 }
 
 /// Looks at all results once. Returns how many it has deleted.

@@ -57,7 +57,7 @@ fn beside(store: &Location) -> Beside {
         Location::Sqlite { path, .. } => {
             let mut folder = path.clone().into_os_string();
             folder.push(".results");
-            Beside::Place(Place::folder(&PathBuf::from(folder)).map_err(expected))
+            Beside::Place(Place::folder(&PathBuf::from(folder)).map(Place::beside_store).map_err(expected))
         }
         #[cfg(feature = "postgres")]
         Location::Postgres { .. } => Beside::Nowhere,

@@ -1,19 +1,58 @@
 //! Starts the tasks of a node.
 
 use std::sync::Arc;
+#[cfg(feature = "multipart")]
+use std::time::Duration;
 
 use super::Node;
+use crate::api::Served;
 use crate::app::{gauges, route_limits};
 #[cfg(feature = "cron")]
 use crate::cron;
 use crate::delivery::Delivery;
-use crate::results;
+#[cfg(feature = "multipart")]
+use crate::handler;
+use crate::results::{self, MarkError};
 use crate::telemetry::metrics::Metrics;
 use crate::worker::Worker;
-use postback_store::{ClaimedRequest, retention};
+#[cfg(feature = "multipart")]
+use postback_store::shutdown::Shutdown;
+use postback_store::{ClaimedRequest, Store, retention};
+use postback_wire::line::Causes;
 #[cfg(feature = "cron")]
 use postback_wire::time::Clock;
 use postback_wire::time::Timestamp;
+
+/// The pause between two looks for files that killed processes have left.
+#[cfg(feature = "multipart")]
+const LEFT_FILES: Duration = Duration::from_mins(30);
+
+/// Checks that the place of large results is that of this store. A place that does not answer is tried again later.
+pub(super) async fn own_results(served: &Served, store: &Store) -> Result<(), MarkError> {
+    let Some(results) = served.routes.results() else { return Ok(()) };
+    results.belong_to(store);
+    match results.take_place().await {
+        Err(error @ MarkError::OfAnother { .. }) => Err(error),
+        Err(error @ MarkError::Refused { .. }) => {
+            tracing::error!("large results wait: {}", Causes(&error));
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Looks for files of forms that killed processes have left, again and again: what is young stays at first.
+#[cfg(feature = "multipart")]
+async fn delete_left_files(stop: Shutdown) {
+    loop {
+        // A panic there is logged, and the next look is the next try.
+        let _ = tokio::task::spawn_blocking(handler::delete_left_files).await;
+        tokio::select! {
+            () = stop.stopping() => return,
+            () = tokio::time::sleep(LEFT_FILES) => {}
+        }
+    }
+}
 
 impl Node {
     pub(super) fn spawn_delivery(&self, delivery: Delivery) {
@@ -43,8 +82,11 @@ impl Node {
         self.intake.spawn(self.vital.watching("retention", &self.intake, retention));
     }
 
-    /// Deletes results outside the store when their requests are gone.
+    /// Deletes results outside the store when their requests are gone, and the files of forms that killed processes have
+    /// left.
     pub(super) fn spawn_results(&self) {
+        #[cfg(feature = "multipart")]
+        self.intake.spawn(delete_left_files(self.intake.clone()));
         let Some(results) = self.served.routes.results().cloned() else { return };
         let (store, stop) = (self.store.clone(), self.intake.clone());
         self.intake.spawn(async move {

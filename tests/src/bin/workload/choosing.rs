@@ -54,7 +54,7 @@ pub(crate) struct Seen {
     path: Option<PathBuf>,
 }
 
-/// Reads the files of the form, and returns what it has seen. Panics if the form says so.
+/// Reads the files of the form, and returns what it has seen. Panics if the form says so, or never ends.
 #[async_handler(webhook = config.webhook_url)]
 pub(crate) async fn by_files(
     config: Config<Settings>,
@@ -71,6 +71,9 @@ pub(crate) async fn by_files(
         std::fs::write(into, serde_json::to_vec(&seen).unwrap_or_default()).map_err(|error| error.to_string())?;
     }
     assert!(form.text("panics").is_none(), "the form says so");
+    if form.text("waits").is_some() {
+        std::future::pending::<()>().await;
+    }
     Ok(seen)
 }
 
