@@ -99,7 +99,7 @@ fn is_left(folder: &Path, now: Timestamp) -> io::Result<bool> {
 fn is_own(about: &std::fs::Metadata) -> bool {
     use std::os::unix::fs::MetadataExt as _;
 
-    about.uid() == rustix::process::geteuid().as_raw() && about.mode() & 0o077 == 0
+    about.uid() == rustix::process::geteuid().as_raw() && about.mode() & 0o777 == 0o700
 }
 
 #[cfg(not(unix))]
