@@ -51,5 +51,6 @@ mod support;
 mod terminal;
 mod top;
 mod traces;
+mod trigger;
 mod trust;
 mod verified;

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
 
 use crate::terms::{Extras, IdempotencyKey, Terms};
 use postback_wire::id::{ReportId, RequestId};
-use postback_wire::names::header;
 use postback_wire::report::Outcome;
 use postback_wire::time::Timestamp;
 use postback_wire::webhook::{Target, Webhook};
@@ -48,14 +47,6 @@ impl Next {
             other => other,
         }
     }
-}
-
-/// The header in which a request keeps the query of its call.
-const QUERY: HeaderName = HeaderName::from_static(header::QUERY);
-
-/// Returns the query that is kept with these headers. A request without one has an empty query.
-pub(crate) fn query_of(headers: &HeaderMap) -> &[u8] {
-    headers.get(&QUERY).map_or(&[], HeaderValue::as_bytes)
 }
 
 /// A new request for the store.
@@ -97,24 +88,6 @@ impl NewRequest {
             idempotency: None,
             extras: None,
         }
-    }
-
-    /// Returns what tells that an earlier request is the same as this one. `None`: no earlier request can be, because the
-    /// request has a new id and no idempotency key.
-    pub(crate) fn identity(&self) -> Option<Self> {
-        let Self { id, chosen_id, route, headers, body, created, owner, idempotency, .. } = self;
-        (*chosen_id || idempotency.is_some()).then(|| Self {
-            chosen_id: *chosen_id,
-            headers: headers.get(&QUERY).map(|query| (QUERY, query.clone())).into_iter().collect(),
-            owner: owner.clone(),
-            idempotency: *idempotency,
-            ..Self::new(id.clone(), route.as_str(), body.clone(), *created)
-        })
-    }
-
-    /// Returns the query of the call that made the request. Two requests with different queries are different.
-    pub(crate) fn query(&self) -> &[u8] {
-        query_of(&self.headers)
     }
 
     /// Returns this new request as a claimed request. The request has no failures and no crashes, because it was never

@@ -9,7 +9,8 @@ use sqlx::postgres::{PgConnection, PgPool};
 
 use super::codec::{headers_from_bytes, misread};
 use super::statement::query;
-use crate::record::{NewRequest, Submitted, query_of};
+use crate::identity::query_of;
+use crate::record::{NewRequest, Submitted};
 use crate::terms::IdempotencyKey;
 use postback_wire::id::RequestId;
 

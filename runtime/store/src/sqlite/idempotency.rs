@@ -5,7 +5,8 @@ use rusqlite::functions::FunctionFlags;
 
 use super::codec::headers_from_bytes;
 use super::statement::{Row, query};
-use crate::record::{NewRequest, Submitted, query_of};
+use crate::identity::query_of;
+use crate::record::{NewRequest, Submitted};
 use crate::terms::IdempotencyKey;
 use postback_wire::id::RequestId;
 
