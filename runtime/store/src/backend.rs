@@ -15,6 +15,7 @@ use crate::backlog::Count;
 use crate::begun::Record;
 use crate::cancel::CancelView;
 use crate::clock::{Now, Trust};
+use crate::handed_in::HandInRows;
 use crate::handoff::Waiting;
 use crate::list::{Cursor, ListFilter, Page};
 use crate::nodes::News;
@@ -58,7 +59,7 @@ pub(crate) trait Backend: Send {
 
 /// The half of a backend that reads. A reader returns committed rows, and can read them while the writer applies a
 /// batch.
-pub(crate) trait Reader: Lists + News + SeriesRows {
+pub(crate) trait Reader: Lists + News + SeriesRows + HandInRows {
     fn request<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<RequestRecord>, Cause>>;
     /// Returns the answer to a request that was accepted before: a request with the same id, or with the same
     /// idempotency key. `None`: no such request was accepted.

@@ -58,6 +58,13 @@ impl Counters {
     }
 }
 
+impl Store {
+    /// Returns the number of reports that this process has delivered, and the number of reports that it has given up.
+    pub fn counters(&self) -> Counted {
+        self.0.shared.local.counters.read()
+    }
+}
+
 /// A guard for queued reports that are not written yet. If the guard is dropped before the reports are written or given
 /// back to the caller, the guard counts the reports as lost. So every lost report is counted, even if the writer
 /// panics.

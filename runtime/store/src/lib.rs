@@ -47,6 +47,7 @@ mod error;
 #[cfg(feature = "testing")]
 mod failing;
 mod feed;
+pub mod handed_in;
 mod handoff;
 mod health;
 mod identity;
@@ -151,6 +152,8 @@ struct Inner {
     durable: bool,
     /// Whether other processes may use the store at the same time.
     is_shared: bool,
+    /// The statement with which a transaction of the program hands something in.
+    hand_in_statement: Option<String>,
     /// The record of the runs that have begun. `None`: the rows are lost when the process ends, so no later process
     /// would read the record.
     begun: Option<Record>,
@@ -248,6 +251,7 @@ impl Store {
             tasks,
             durable,
             is_shared,
+            hand_in_statement: handed_in::statement(&options.place),
             begun,
             #[cfg(feature = "testing")]
             faults: Faults::default(),
@@ -360,12 +364,6 @@ impl Store {
     /// Returns the number of rows in the store, by state.
     pub async fn counts(&self) -> Result<Counts, Error> {
         self.reader()?.counts().await.map_err(Error::Backend)
-    }
-
-    /// Returns a watch on this request. The method `settled` of the watch waits until the request is settled. Call
-    /// `watch` before you read the request, so that you do not miss a settlement in between.
-    pub fn watch(&self, id: &RequestId) -> Watch {
-        self.0.shared.local.wake.watches.watch(id)
     }
 
     /// Converts the time `next_due` of a batch from the store's own time to wall-clock time, because callers use

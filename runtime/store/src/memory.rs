@@ -4,6 +4,7 @@
 //! an operation. Finished rows are limited by their number and their bytes.
 
 mod cancel;
+mod handed_in;
 mod list;
 mod ops;
 mod overview;

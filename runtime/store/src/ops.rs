@@ -25,6 +25,7 @@ mod release_request;
 mod replay;
 mod revoke_token;
 mod save_checkpoint;
+mod set_aside;
 mod settle_report;
 mod settle_request;
 mod submit;
@@ -53,6 +54,7 @@ pub(crate) use self::hold_report::HoldReport;
 pub(crate) use self::hold_report::Holding;
 pub(crate) use self::park_report::ParkReport;
 pub(crate) use self::post::Post;
+pub(crate) use self::post::Posted;
 pub(crate) use self::purge::Purge;
 pub(crate) use self::purge::Purged;
 pub(crate) use self::record_ticks::RecordTicks;
@@ -64,6 +66,7 @@ pub(crate) use self::replay::Replay;
 pub use self::replay::Replayed;
 pub(crate) use self::revoke_token::RevokeToken;
 pub(crate) use self::save_checkpoint::SaveCheckpoint;
+pub(crate) use self::set_aside::SetAside;
 pub(crate) use self::settle_report::SettleReport;
 pub(crate) use self::settle_report::SettledReport;
 pub(crate) use self::settle_request::SettleRequest;
@@ -90,7 +93,7 @@ macro_rules! with_operations {
                 // one commit can disable the URL and hold the reports to it.
                 HoldReport, Post;
             Upkeep: Replay, Recover, Purge, GiveUpParked, Disable, Enable, AddToken, RevokeToken,
-                UseTokens, RecordTicks, WriteAudit, AddFigures, DropCheckpoint, Barrier;
+                UseTokens, RecordTicks, WriteAudit, AddFigures, DropCheckpoint, SetAside, Barrier;
             Claim: ClaimExpired, ClaimRequests, ClaimReports, ClaimParked;
         }
     };

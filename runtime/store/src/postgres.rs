@@ -14,6 +14,7 @@ mod connect;
 #[cfg(feature = "sqlite")]
 pub(crate) mod copied;
 mod failure;
+mod handed_in;
 mod idempotency;
 mod list;
 mod members;

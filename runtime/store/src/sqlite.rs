@@ -8,6 +8,7 @@ mod codec;
 mod connect;
 #[cfg(feature = "postgres")]
 pub(crate) mod copied;
+mod handed_in;
 mod idempotency;
 mod list;
 mod lock;

@@ -16,6 +16,8 @@ mod delivery;
 mod durable;
 mod faults;
 mod group;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod handed_in;
 mod health;
 mod list;
 #[cfg(all(feature = "sqlite", unix))]
@@ -169,6 +171,17 @@ suite_of_kept_rows! {
         a_page_reads_a_bounded_number_of_rows;
     series:
         figures_survive_a_restart;
+    handed_in:
+        what_a_transaction_hands_in_is_kept_or_undone_with_it,
+        what_was_handed_in_is_taken_after_a_restart,
+        of_all_who_look_one_takes_it,
+        a_commit_with_unknown_outcome_takes_it_once,
+        what_cannot_be_taken_is_set_aside_and_holds_up_nothing,
+        what_finds_no_room_waits_and_holds_up_no_other_route,
+        many_and_large_rows_are_taken,
+        a_request_is_found_and_cancelled_before_it_is_taken,
+        the_task_takes_what_it_is_told_of,
+        the_table_refuses_what_is_no_row_of_it;
 }
 
 suite! {

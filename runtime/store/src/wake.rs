@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::Store;
 use crate::cancel::Cancels;
 use postback_wire::id::{ReportId, RequestId};
 use postback_wire::time::Timestamp;
@@ -24,6 +25,8 @@ pub(crate) struct Wake {
     /// next task that waits.
     pub reports: Notify,
     pub deadlines: Deadlines,
+    /// The signal that something may have been handed in. If no task waits for the signal, it is saved for the next one.
+    pub handed_in: Notify,
     /// The signal that the claims of a node that has ended were taken over.
     pub taken_over: Notify,
     pub watches: Arc<Watches>,
@@ -59,6 +62,14 @@ impl Deadlines {
     /// Records the earliest time. The last claim has returned it.
     pub(crate) fn next(&self, deadline: Option<Timestamp>) {
         self.next.store(deadline.map_or(i64::MAX, Timestamp::micros), Ordering::SeqCst);
+    }
+}
+
+impl Store {
+    /// Returns a watch on this request. The method `settled` of the watch waits until the request is settled. Call
+    /// `watch` before you read the request, so that you do not miss a settlement in between.
+    pub fn watch(&self, id: &RequestId) -> Watch {
+        self.0.shared.local.wake.watches.watch(id)
     }
 }
 

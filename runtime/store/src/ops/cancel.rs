@@ -74,7 +74,15 @@ impl Store {
         // wait, and then find that the request is already cancelled.
         let _turn = self.0.shared.local.wake.cancels.turn(id).await;
         loop {
-            let view = self.reader()?.cancel_view(id).await.map_err(Error::Backend)?;
+            #[cfg_attr(
+                not(any(feature = "sqlite", feature = "postgres")),
+                expect(unused_mut, reason = "nothing is handed in")
+            )]
+            let mut view = self.reader()?.cancel_view(id).await.map_err(Error::Backend)?;
+            #[cfg(any(feature = "sqlite", feature = "postgres"))]
+            if view.is_none() && self.take_request(id).await?.is_some() {
+                view = self.reader()?.cancel_view(id).await.map_err(Error::Backend)?;
+            }
             let is_theirs = |view: &CancelView| view.route == route && owner.is_none_or(|owner| *owner == *view.owner);
             let Some(CancelView { phase, route, owner, extras }) = view.filter(is_theirs) else {
                 return Ok(Cancelled::Unknown);

@@ -3,7 +3,7 @@
 use crate::Store;
 use crate::error::Error;
 use crate::local::Local;
-use crate::operation::{Line, Operation, Outgoing, Untaken};
+use crate::operation::{Effect, Line, Operation, Outgoing, Untaken};
 use crate::quota::Quotas;
 use crate::record::NewReport;
 use crate::sizes::report_bytes;
@@ -12,16 +12,37 @@ use crate::sizes::report_bytes;
 #[derive(Debug)]
 pub(crate) struct Post {
     pub reports: Vec<Outgoing>,
+    /// Whether the reports are a row of the table `handed_in`, which has the id of the first of them. Then the row is
+    /// deleted with the same commit, and if it is not there any more, nothing is written: the reports were taken before.
+    pub is_handed_in: bool,
+}
+
+/// Whether reports were written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Posted {
+    Written,
+    /// The reports were handed in, and were taken before.
+    Before,
 }
 
 impl Post {
     pub(crate) fn new(reports: Vec<NewReport>) -> Self {
-        Self { reports: Outgoing::all(reports) }
+        Self { reports: Outgoing::all(reports), is_handed_in: false }
+    }
+
+    /// Makes the operation that takes reports that were handed in.
+    pub(crate) fn handed_in(reports: Vec<NewReport>) -> Self {
+        Self { is_handed_in: true, ..Self::new(reports) }
+    }
+
+    /// Returns the id of the row of `handed_in` that the reports are, if they are one.
+    pub(crate) fn hand_in(&self) -> Option<String> {
+        self.reports.first().filter(|_| self.is_handed_in).map(|first| first.report.id.to_string())
     }
 }
 
 impl Operation for Post {
-    type Answer = ();
+    type Answer = Posted;
 
     fn reports(&self) -> &[Outgoing] {
         &self.reports
@@ -40,13 +61,21 @@ impl Operation for Post {
         Line::Origin(origin(self.reports.first().map_or("", |outgoing| outgoing.report.to.url())))
     }
 
+    /// Reports that were handed in stay in the table `handed_in` if they cannot be written, so they are not lost.
     fn posted(&self) -> usize {
-        self.reports.len()
+        if self.is_handed_in { 0 } else { self.reports.len() }
     }
 
     fn reserve(&mut self, quotas: &Quotas) -> bool {
         let due = || self.reports.iter().filter(|outgoing| outgoing.report.refused.is_none());
         quotas.reports.try_reserve(due().count(), due().map(|outgoing| report_bytes(&outgoing.report)).sum())
+    }
+
+    fn effect(answer: &Posted) -> Effect {
+        match answer {
+            Posted::Written => Effect::Written,
+            Posted::Before => Effect::Silent,
+        }
     }
 
     fn announce(self, local: &Local, untaken: &mut Untaken) {

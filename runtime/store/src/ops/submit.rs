@@ -25,6 +25,9 @@ pub(crate) struct Submit {
     /// *pre-claimed*: it is written as running in this process, and is sent through memory to the worker after the
     /// commit. `None`: the request is written as waiting.
     pub room: Option<RequestRoom>,
+    /// Whether the request is a row of the table `handed_in`. Then the row is deleted with the same commit, and if it is
+    /// not there any more, nothing is written: the request was taken before.
+    pub is_handed_in: bool,
     /// The slot of the request. While the slot is occupied, the request counts as a waiting request.
     pub slot: Option<QueueSlot>,
 }
@@ -113,7 +116,7 @@ impl Store {
         };
         // A backend with rows in memory refuses later, when the request is gone.
         let identity = if self.inbox().has_quotas() { request.identity() } else { None };
-        let submit = Submit { request: Box::new(request), room: None, slot };
+        let submit = Submit { request: Box::new(request), room: None, is_handed_in: false, slot };
         match (self.inbox().push(submit.into()).await, identity) {
             (Ok(answer), _) => Submit::answer(answer.wait().await?).ok_or(Error::Closed),
             (Err(error @ Error::Full), Some(identity)) => self.accepted_before(identity, error).await,
@@ -122,7 +125,7 @@ impl Store {
     }
 
     /// Takes a slot among the waiting requests. Returns the bound that leaves no slot for the request.
-    fn slot_of(&self, request: &NewRequest, limits: OwnerLimits) -> Result<QueueSlot, Bound> {
+    pub(crate) fn slot_of(&self, request: &NewRequest, limits: OwnerLimits) -> Result<QueueSlot, Bound> {
         self.0.shared.space.check()?;
         let bytes = stored_bytes(&request.headers, &request.body);
         self.0.shared.local.backlog.take(&request.route, (&request.owner, limits), bytes)

@@ -15,7 +15,7 @@ pub(crate) fn lock_key(schema: &str) -> i64 {
 
 fn submit(id: &str) -> Op {
     let request = NewRequest::new(RequestId::stored(id), "/a", "", Timestamp::default());
-    Submit { request: Box::new(request), room: None, slot: None }.into()
+    Submit { request: Box::new(request), room: None, is_handed_in: false, slot: None }.into()
 }
 
 async fn started() -> (Postgres, Now) {

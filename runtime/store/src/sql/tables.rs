@@ -168,6 +168,7 @@ pub(crate) const TABLES: &[Table] = &[
         ..table("audit", &[SEQ], &[int("at"), text("who"), text("what"), text("subject"), text("detail")])
     },
     table("schedule", &[text("name")], &[int("last")]),
+    table("handed_in", &[text("id")], &[text("problem"), bytes("content")]),
     // Each node has rows of its own in PostgreSQL. These are the rows of none of them.
     table("series", &[int("kind"), text("name"), int("step"), int("at")], &[text("figures"), ("node", "0", Kind::Int)]),
 ];

@@ -24,6 +24,7 @@ mod release_request;
 mod replay;
 mod revoke_token;
 mod save_checkpoint;
+mod set_aside;
 mod settle_report;
 mod settle_request;
 mod submit;

@@ -11,7 +11,7 @@ use postback_wire::id::RequestId;
 
 fn submit(id: &str) -> Op {
     let request = NewRequest::new(RequestId::stored(id), "/a", "", Timestamp::default());
-    Submit { request: Box::new(request), room: None, slot: None }.into()
+    Submit { request: Box::new(request), room: None, is_handed_in: false, slot: None }.into()
 }
 
 fn started(dir: &Path) -> (Sqlite, Now) {

@@ -56,7 +56,8 @@ const ROWS: &str = "
     INSERT INTO schedule SELECT n, 1 FROM generate_series(1, 20) AS n;
     INSERT INTO audit (at, who, what, subject, detail) SELECT n, '', '', '', '' FROM generate_series(1, 50000) AS n;
     INSERT INTO series SELECT n % 3, CASE WHEN n % 3 > 0 THEN '/' || n % 50 ELSE '' END, 1, n, 1, '{}' FROM generate_series(1, 50000) AS n;
-    ANALYZE series, node, request, request_body, registration, outcome, run, run_progress, checkpoint, disabled, report, report_body, attempt, token, audit;
+    INSERT INTO handed_in SELECT 'h' || n, CASE WHEN n % 2 = 0 THEN '' END, '' FROM generate_series(1, 50000) AS n;
+    ANALYZE handed_in, series, node, request, request_body, registration, outcome, run, run_progress, checkpoint, disabled, report, report_body, attempt, token, audit;
 ";
 
 async fn connect(world: &World) -> PgConnection {

@@ -29,6 +29,7 @@ const FEW: &[(&str, &str, &str)] = &[
     ("SCAN token", "FROM token ORDER BY seq", "tokens are bounded, and listed when an operator asks for them"),
     ("SCAN token USING INDEX token_name", "count(*) FROM token", "tokens are bounded, and rarely made"),
     ("SCAN schedule", "FROM schedule", "it has one row for each schedule of the program"),
+    ("SCAN handed_in USING INDEX handed_in_", "count(*)", "it stops at 10,000 rows"),
     ("SCAN token_use", "FROM token_use", "it has one row for each token"),
     ("USE TEMP B-TREE FOR ORDER BY", "ORDER BY c.place", "one request of each of at most 32 owners"),
     ("SCAN r USING INDEX request_running", "INDEXED BY request_running", "running requests, which are bounded"),

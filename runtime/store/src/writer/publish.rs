@@ -96,7 +96,11 @@ impl Shared {
                     self.local.wake.first_attempts.done(outgoing.report.id);
                 }
             }
-            Effect::Silent => {}
+            Effect::Silent => {
+                for outgoing in op.reports() {
+                    self.local.wake.first_attempts.done(outgoing.report.id);
+                }
+            }
         }
     }
 }

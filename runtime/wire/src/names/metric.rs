@@ -79,6 +79,13 @@ metrics! {
     /// Calls that repeated an earlier request, by its idempotency key or its id, and got the id of the earlier
     /// request.
     REQUESTS_REPEATED = "postback_requests_repeated_total", Counter, Count, ["route"];
+    /// What transactions of the program handed in and the store took: `request` or `reports`. `set_aside`: what cannot be
+    /// taken.
+    HANDED_IN = "postback_handed_in_total", Counter, Count, ["kind"];
+    /// What transactions of the program handed in and the store has not taken yet, counted up to 10,000.
+    HANDED_IN_WAITING = "postback_handed_in_waiting", Gauge, Count, [];
+    /// What transactions of the program handed in and cannot be taken, counted up to 10,000.
+    HANDED_IN_SET_ASIDE = "postback_handed_in_set_aside", Gauge, Count, [];
     /// Requests that the server refused. `max_queued`: too many requests wait to be run. `max_queued_bytes`: the
     /// waiting requests have too many bytes. `max_queued_of_route` and `max_queued_bytes_of_route`: the same for one
     /// route. `disk_reserve`: too little space is free on the disk. `token_max_queued` and `token_max_queued_bytes`:

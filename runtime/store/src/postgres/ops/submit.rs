@@ -6,10 +6,10 @@ use sqlx::Row as _;
 
 use super::Apply;
 use crate::ops::Submit;
-use crate::postgres::Batch;
 use crate::postgres::codec::{extras_to_text, headers_to_bytes, registration_to_text};
 use crate::postgres::idempotency::{self, Keys, Known};
 use crate::postgres::statement::query;
+use crate::postgres::{Batch, handed_in};
 use crate::record::{NewRequest, Submitted};
 use crate::sql::states::RequestState;
 use crate::terms::{IdempotencyKey, Terms};
@@ -24,12 +24,13 @@ struct New<'a> {
 impl Apply for Submit {
     async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
         let mut new = Vec::new();
-        let mut keys = Keys::read(batch.conn, batch.of::<Self>().map(|(_, op)| &*op.request)).await?;
+        let all = untaken(batch).await?;
+        let mut keys = Keys::read(batch.conn, all.iter().map(|(_, op)| &*op.request)).await?;
         // A request whose id is known takes no key, so that no other request of the batch gets its id by the key.
-        let keyed = batch.of::<Self>().map(|(_, op)| &*op.request).filter(|request| request.idempotency.is_some());
+        let keyed = all.iter().map(|(_, op)| &*op.request).filter(|request| request.idempotency.is_some());
         let known = idempotency::known(batch.conn, keyed).await?;
         let mut named = Vec::new();
-        for (at, Self { request, room, .. }) in batch.of::<Self>() {
+        for (at, Self { request, room, .. }) in all {
             if let Some(Known { seq, answer }) = known.get(request.id.as_str()) {
                 if *answer == Submitted::Known && keys.take(request).is_none() {
                     named.push((*seq, &**request));
@@ -63,6 +64,21 @@ impl Apply for Submit {
         }
         Ok(())
     }
+}
+
+/// Returns the operations of the batch, but not those whose request was handed in and was taken before.
+async fn untaken<'a>(batch: &mut Batch<'a>) -> Result<Vec<(usize, &'a Submit)>, sqlx::Error> {
+    let handed_in = batch.of::<Submit>().filter(|(_, op)| op.is_handed_in);
+    let taken = handed_in::take(batch.conn, handed_in.map(|(_, op)| op.request.id.to_string()).collect()).await?;
+    let mut untaken = Vec::new();
+    for (at, op) in batch.of::<Submit>() {
+        if op.is_handed_in && !taken.contains(op.request.id.as_str()) {
+            batch.answer::<Submit>(at, Submitted::Known);
+        } else {
+            untaken.push((at, op));
+        }
+    }
+    Ok(untaken)
 }
 
 /// The values of new requests, one list for each column.

@@ -2,7 +2,8 @@
 
 /// The statements that change the schema from each version to the next version. An entry must never be edited, because
 /// existing databases were made with it.
-pub(super) const STEPS: [&str; 7] = [VERSION_1, KEY_DIGESTS, CHECKPOINTS, NODES, SCHEDULES, SERIES, CHECKPOINT_TIMES];
+pub(super) const STEPS: [&str; 8] =
+    [VERSION_1, KEY_DIGESTS, CHECKPOINTS, NODES, SCHEDULES, SERIES, CHECKPOINT_TIMES, HANDED_IN];
 
 /// Keys are compared byte by byte (`COLLATE "C"`), so that their order does not depend on the database, and so that an
 /// update of the operating system does not damage an index.
@@ -163,3 +164,14 @@ CREATE INDEX series_at ON series (step, at);
 const CHECKPOINT_TIMES: &str = "
 ALTER TABLE checkpoint ADD COLUMN saved bigint;
 ";
+
+/// The statements that add what transactions of the program hand in. Others write the rows, so the table itself checks
+/// them. A row with a problem is set aside. The rows do not stay, so the table is vacuumed early.
+const HANDED_IN: &str = r#"
+CREATE TABLE handed_in (
+    id text COLLATE "C" PRIMARY KEY CHECK (id ~ '^[!-~]{1,128}$'), problem text,
+    content bytea NOT NULL CHECK (octet_length(content) <= 600000000)
+) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 500);
+CREATE INDEX handed_in_waits ON handed_in (id) WHERE problem IS NULL;
+CREATE INDEX handed_in_aside ON handed_in (id) WHERE problem IS NOT NULL;
+"#;

@@ -7,9 +7,9 @@ use crate::ops::Submit;
 use crate::record::Submitted;
 use crate::sqlite::Batch;
 use crate::sqlite::codec::{extras_to_text, headers_to_bytes};
-use crate::sqlite::idempotency;
 use crate::sqlite::statement::statement;
 use crate::sqlite::states::RequestState;
+use crate::sqlite::{handed_in, idempotency};
 use crate::terms::{IdempotencyKey, Terms};
 
 const REQUEST: &str = "INSERT INTO request (seq, id, route, state, due, epoch, failures, crashes, node, created, \
@@ -25,7 +25,11 @@ impl Apply for Submit {
         }
         let (conn, node, now) = (batch.conn, batch.start.node, batch.now);
         let (mut write, mut write_body) = (statement(conn, REQUEST)?, statement(conn, BODY)?);
-        for (at, Self { request, room, .. }) in all {
+        for (at, Self { request, room, is_handed_in, .. }) in all {
+            if *is_handed_in && !handed_in::take(conn, request.id.as_str())? {
+                batch.answer::<Self>(at, Submitted::Known);
+                continue;
+            }
             let (seq, is_pre_claimed) = (batch.start.last_request + 1, room.is_some());
             let state = if is_pre_claimed { RequestState::Running } else { RequestState::Queued };
             let Terms { priority, run_at, deadline, timeout } = request.terms;

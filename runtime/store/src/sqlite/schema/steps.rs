@@ -2,7 +2,7 @@
 
 /// The statements that change the schema from each version to the next version. An entry must never be edited, because
 /// existing database files were made with it.
-pub(super) const STEPS: [&str; 19] = [
+pub(super) const STEPS: [&str; 20] = [
     VERSION_1,
     VERSION_2,
     VERSION_3,
@@ -22,6 +22,7 @@ pub(super) const STEPS: [&str; 19] = [
     SCHEDULES,
     SERIES,
     CHECKPOINT_TIMES,
+    HANDED_IN,
 ];
 
 pub(super) const VERSION_1: &str = "
@@ -287,4 +288,16 @@ CREATE INDEX series_at ON series (step, at);
 /// The statement that adds when checkpoints were saved. Those that an earlier version has saved have no time.
 const CHECKPOINT_TIMES: &str = "
 ALTER TABLE checkpoint ADD COLUMN saved INTEGER;
+";
+
+/// The statements that add what transactions of the program hand in. Others write the rows, so the table itself checks
+/// them. A row with a problem is set aside.
+const HANDED_IN: &str = "
+CREATE TABLE handed_in (
+    id TEXT NOT NULL PRIMARY KEY CHECK (typeof(id) = 'text' AND length(id) BETWEEN 1 AND 128 AND id NOT GLOB '*[^!-~]*'),
+    problem TEXT CHECK (problem IS NULL OR typeof(problem) = 'text'),
+    content BLOB NOT NULL CHECK (typeof(content) = 'blob' AND length(content) <= 600000000)
+);
+CREATE INDEX handed_in_waits ON handed_in (id) WHERE problem IS NULL;
+CREATE INDEX handed_in_aside ON handed_in (id) WHERE problem IS NOT NULL;
 ";
