@@ -315,6 +315,8 @@ pub use postback_wire::{
 #[doc(inline)]
 pub use postback_wire::{VerifiedRejection, VerifyingKeys};
 pub use poster::{Flushed, PostError, Poster, PosterBuilder, PosterGuard, StartError, blocking, flush, poster};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use poster::{HandIn, HandInRow, PrepareError};
 
 /// An item whose documentation is the README, so that the README's code is tested with the other doc tests.
 #[cfg(all(doctest, feature = "server", feature = "sqlite"))]

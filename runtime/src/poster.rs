@@ -4,6 +4,7 @@
 //! Invariant: accepting a report never waits for the network, and never makes the caller's work fail or panic.
 
 pub(crate) mod ambient;
+mod beat;
 mod blocking;
 mod builder;
 mod call;
@@ -13,12 +14,16 @@ mod flush;
 mod flushed;
 mod fork_guard;
 mod formats;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod hand_in;
 mod loss;
 mod process;
 #[cfg(feature = "server")]
 mod progress;
 #[cfg(feature = "server")]
 mod request_end;
+#[cfg(feature = "server")]
+mod requests;
 mod sink;
 
 use std::sync::Arc;
@@ -31,11 +36,15 @@ pub use self::flush::{PosterGuard, flush};
 pub use self::flushed::Flushed;
 use self::formats::Bodies;
 pub(crate) use self::formats::Formats;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use self::hand_in::{HandIn, HandInRow, PrepareError};
 pub(crate) use self::loss::{Loss, lost};
 #[cfg(feature = "server")]
 pub(crate) use self::progress::ProgressReports;
 #[cfg(feature = "server")]
 pub(crate) use self::request_end::{Registered, RequestEnd};
+#[cfg(feature = "server")]
+pub(crate) use self::requests::Requests;
 pub(crate) use self::sink::Outbox;
 use engine::Engine;
 use postback_store::{self as store, NewReport};
@@ -73,6 +82,9 @@ enum Mode {
         /// The threads of the poster, which end when the last of its posters is dropped. `None`: something else keeps
         /// them.
         engine: Option<Arc<Engine>>,
+        /// What checks requests for the routes of the server. `None`: the poster belongs to no server.
+        #[cfg(feature = "server")]
+        requests: Option<Requests>,
     },
     /// A poster for which reporting is turned off. The poster counts the reports and drops them.
     Disabled(DisabledReporting),
@@ -152,20 +164,30 @@ impl Poster {
         }
     }
 
-    /// Makes the poster of a server, whose store and delivery the server keeps.
+    /// Makes the poster of a program without a server.
+    fn with_engine(outbox: Outbox, flusher: Flusher, engine: Arc<Engine>) -> Self {
+        Self(Mode::Active {
+            outbox,
+            flusher,
+            engine: Some(engine),
+            #[cfg(feature = "server")]
+            requests: None,
+        })
+    }
+
+    /// Makes the poster of a server, whose store and delivery the server keeps. `checks` checks requests for its routes.
     #[cfg(feature = "server")]
-    pub(crate) fn of_server(outbox: Outbox, flusher: Flusher) -> Self {
-        Self(Mode::Active { outbox, flusher, engine: None })
+    pub(crate) fn of_server(outbox: Outbox, flusher: Flusher, checks: &Requests) -> Self {
+        Self(Mode::Active { outbox, flusher, engine: None, requests: Some(checks.clone()) })
     }
 
     /// Returns this poster without its hold on the threads.
     fn without_hold(&self) -> Self {
-        match &self.0 {
-            Mode::Active { outbox, flusher, .. } => {
-                Self(Mode::Active { outbox: outbox.clone(), flusher: flusher.clone(), engine: None })
-            }
-            Mode::Disabled(_) => self.clone(),
+        let mut poster = self.clone();
+        if let Mode::Active { engine, .. } = &mut poster.0 {
+            *engine = None;
         }
+        poster
     }
 
     fn sink(&self) -> Arc<dyn ambient::Sink> {

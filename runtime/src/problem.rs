@@ -52,7 +52,6 @@ impl Problem {
     }
 
     /// Returns what was wrong, and what to do.
-    #[cfg(feature = "testing")]
     pub(crate) fn detail(&self) -> &str {
         &self.detail
     }

@@ -1,5 +1,7 @@
 //! `POST ROUTE`: accepts a request. When the answer goes out, the request is stored.
 
+mod refused;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +12,10 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tracing::{Instrument as _, Span};
 
-use super::body_memory::{self, Refused};
+use self::refused::problem;
+use super::body_memory::Share;
 use super::brought::{self, Brought};
 use super::coding::Coding;
-use super::inflate::MAX_RATIO;
 use super::open_connections::Connection;
 use super::payload_check::{Answer, Checked};
 use super::prefer::Preference;
@@ -101,7 +103,7 @@ async fn accept(
 pub(super) async fn read_and_store(
     api: &Api,
     posted: Posted<'_>,
-    mut headers: HeaderMap,
+    headers: HeaderMap,
     body: Body,
     waits: bool,
 ) -> Result<(RequestId, Watch), Problem> {
@@ -110,19 +112,9 @@ pub(super) async fn read_and_store(
     if api.draining.is_stopping() {
         return Err(Problem::draining());
     }
-    let route = posted.route;
-    let limit = api.options.max_payload;
-    let announced = announced(&headers, limit)?;
-    if let Some(payload) = route.payload {
-        payload.check_type(&headers)?;
-    }
-    let now = api.clock.now();
-    let brought = Brought::of(&headers, &api.of_headers(posted, now))?;
-    let Brought { id, key, terms, extras } = brought;
-    let (chosen_id, id) = (id.is_some(), id.unwrap_or_else(RequestId::generate));
-    let span = spans::submit(&route.path, &id, extras.as_deref());
-    let extras = continue_trace(&span, &mut headers, extras);
-    let head = Head { id, chosen_id, key, terms, extras, now, announced, headers };
+    let mut head = head(api, posted, headers)?;
+    let span = spans::submit(&posted.route.path, &head.id, head.extras.as_deref());
+    head.extras = continue_trace(&span, &mut head.headers, head.extras);
     let answer = store(api, posted, head, body).instrument(span.clone()).await;
     match &answer {
         Ok(_) if waits => {}
@@ -130,6 +122,33 @@ pub(super) async fn read_and_store(
         Err(problem) => spans::answered(&span, problem.status().as_u16()),
     }
     answer
+}
+
+/// Checks a request as one that is posted now, and does not store it.
+pub(super) async fn read_and_check(
+    api: &Api,
+    posted: Posted<'_>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<NewRequest, Problem> {
+    let head = head(api, posted, headers)?;
+    if head.key.is_some() {
+        let what = "is not for a request that a transaction hands in: an earlier request would take its place";
+        return Err(Problem::invalid_header(header::IDEMPOTENCY_KEY, what));
+    }
+    checked(api, posted, head, body).await.map(|(new, _)| new)
+}
+
+/// Checks the head of a request.
+fn head(api: &Api, posted: Posted<'_>, headers: HeaderMap) -> Result<Head, Problem> {
+    let announced = announced(&headers, api.options.max_payload)?;
+    if let Some(payload) = posted.route.payload {
+        payload.check_type(&headers)?;
+    }
+    let now = api.clock.now();
+    let Brought { id, key, terms, extras } = Brought::of(&headers, &api.of_headers(posted, now))?;
+    let (chosen_id, id) = (id.is_some(), id.unwrap_or_else(RequestId::generate));
+    Ok(Head { id, chosen_id, key, terms, extras, now, announced, headers })
 }
 
 /// If the span is part of a trace, lets the request continue below the span instead of below that of the caller. The
@@ -157,44 +176,15 @@ struct Head {
     headers: HeaderMap,
 }
 
-/// Reads the body of a request, checks the body, and gives the request to the store. The memory of the body becomes
-/// free when the store has the request. Returns the id of the request, which may be an earlier one, and a watch on it.
+/// Reads and checks a request, and gives it to the store. The memory of the body becomes free when the store has the
+/// request. Returns the id of the request, which may be an earlier one, and a watch on it.
 async fn store(api: &Api, posted: Posted<'_>, head: Head, body: Body) -> Result<(RequestId, Watch), Problem> {
     let Posted { route, caller, base, .. } = posted;
-    let Head { id, chosen_id, key, terms, extras, now, announced, mut headers } = head;
-    let (limit, owner) = (api.options.max_payload, caller.owner());
-    let _in_use = key.map(|key| api.keys.take(key).ok_or_else(in_use)).transpose()?;
-    let read = api.bodies.read(body, announced).await;
-    let (mut body, share) = read.map_err(|refused| problem(refused, limit))?;
-    credentials::remove(&mut headers);
-    if let Some(query) = posted.kept_query() {
-        let wrong = |_| Problem::new(Code::MalformedRequest, "the query has characters that must be percent-encoded");
-        headers.insert(header::QUERY, HeaderValue::from_bytes(query.as_bytes()).map_err(wrong)?);
-    }
-    if let Some(coding) = Coding::of_body(&headers) {
-        body = api.inflater.inflate(coding, body, &share).await.map_err(|refused| problem(refused, limit))?;
-        headers.remove(CONTENT_ENCODING);
-        headers.insert(CONTENT_LENGTH, body.len().into());
-    }
-    let correlation = correlation(&headers).map(str::to_owned);
-    let run = Run::of(id.clone(), Arc::new(headers), body);
-    let (Checked { run, asked }, share) = api.checks.check(route, run, share).await?;
-    let registration = match asked {
-        Answer::Unknown => None,
-        Answer::Asked(asked) => webhook_check::check(&asked, route, caller, &api.guard)?.map(Arc::new),
-        Answer::Constant(registration) => Some(registration),
-    };
+    let id = head.id.clone();
+    let _in_use = head.key.map(|key| api.keys.take(key).ok_or_else(in_use)).transpose()?;
+    let (new, share) = checked(api, posted, head, body).await?;
+    let correlation = correlation(&new.headers).map(str::to_owned);
     let watch = api.store.watch(&id);
-    let new = NewRequest {
-        chosen_id,
-        headers: Arc::unwrap_or_clone(run.headers),
-        registration,
-        owner,
-        terms,
-        idempotency: key,
-        extras,
-        ..NewRequest::new(id.clone(), &route.path, run.body, now)
-    };
     let submitted = submit(api, new, caller, &location(base, &id)).await?;
     drop(share);
     let path = &route.path;
@@ -213,6 +203,43 @@ async fn store(api: &Api, posted: Posted<'_>, head: Head, body: Body) -> Result<
     tracing::debug!(request_id = %earlier, route = path, correlation, "{path} {earlier} was accepted before");
     let watch = api.store.watch(&earlier);
     Ok((earlier, watch))
+}
+
+/// Reads the body of a request and checks it. Returns the request, and the memory of its body.
+async fn checked(api: &Api, posted: Posted<'_>, head: Head, body: Body) -> Result<(NewRequest, Share), Problem> {
+    let Posted { route, caller, .. } = posted;
+    let Head { id, chosen_id, key, terms, extras, now, announced, mut headers } = head;
+    let limit = api.options.max_payload;
+    let read = api.bodies.read(body, announced).await;
+    let (mut body, share) = read.map_err(|refused| problem(refused, limit))?;
+    credentials::remove(&mut headers);
+    if let Some(query) = posted.kept_query() {
+        let wrong = |_| Problem::new(Code::MalformedRequest, "the query has characters that must be percent-encoded");
+        headers.insert(header::QUERY, HeaderValue::from_bytes(query.as_bytes()).map_err(wrong)?);
+    }
+    if let Some(coding) = Coding::of_body(&headers) {
+        body = api.inflater.inflate(coding, body, &share).await.map_err(|refused| problem(refused, limit))?;
+        headers.remove(CONTENT_ENCODING);
+        headers.insert(CONTENT_LENGTH, body.len().into());
+    }
+    let run = Run::of(id.clone(), Arc::new(headers), body);
+    let (Checked { run, asked }, share) = api.checks.check(route, run, share).await?;
+    let registration = match asked {
+        Answer::Unknown => None,
+        Answer::Asked(asked) => webhook_check::check(&asked, route, caller, &api.guard)?.map(Arc::new),
+        Answer::Constant(registration) => Some(registration),
+    };
+    let new = NewRequest {
+        chosen_id,
+        headers: Arc::unwrap_or_clone(run.headers),
+        registration,
+        owner: caller.owner(),
+        terms,
+        idempotency: key,
+        extras,
+        ..NewRequest::new(id, &route.path, run.body, now)
+    };
+    Ok((new, share))
 }
 
 impl Posted<'_> {
@@ -257,38 +284,6 @@ fn announced(headers: &HeaderMap, limit: usize) -> Result<Option<usize>, Problem
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let length = length.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
     if length > Some(limit) { Err(Problem::too_large(limit)) } else { Ok(length) }
-}
-
-fn problem(refused: Refused, limit: usize) -> Problem {
-    let bad = |detail: String| Problem::new(Code::MalformedRequest, detail);
-    match refused {
-        Refused::TooLarge => Problem::too_large(limit),
-        Refused::TooLargeForService => {
-            Problem::new(Code::PayloadTooLarge, "the body is larger than this service allows; nothing was accepted")
-        }
-        Refused::CutOff => bad("the body ended before all of it came; nothing was accepted".to_owned()),
-        Refused::Chunks(why) => bad(format!("the chunks of the body are not well-formed: {why}; nothing was accepted")),
-        Refused::Coded(coding) => Problem::new(
-            Code::MalformedContentEncoding,
-            format!(
-                "the body is not {coding}, as its header content-encoding says, or is cut off, or has a window larger than \
-             8 MiB; nothing was accepted",
-                coding = coding.as_str()
-            ),
-        ),
-        Refused::Ratio => Problem::new(
-            Code::PayloadTooLarge,
-            format!("the body inflates to more than {MAX_RATIO} times its size; send it less compressed, or as it is"),
-        ),
-        Refused::TooSlow => Problem::new(Code::BodyTooSlow, body_memory::too_slow()),
-        Refused::GaveWay => Problem::new(
-            Code::Overloaded,
-            "the body came slowly while others waited for memory, and was cut off; nothing was accepted, try again",
-        ),
-        Refused::NoMemory => {
-            Problem::new(Code::Overloaded, "too many large bodies are being read; nothing was accepted, try again")
-        }
-    }
 }
 
 async fn submit(api: &Api, new: NewRequest, caller: &Caller, location: &str) -> Result<Submitted, Problem> {

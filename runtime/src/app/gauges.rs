@@ -46,6 +46,10 @@ pub(super) async fn keep(
             if let Some(waits) = waits {
                 from_store(&waits, &mut routes);
             }
+            if let Some(counts) = timeout(MAX_READ, store.hand_in_counts()).await.ok().and_then(Result::ok) {
+                metrics::gauge!(metric::HANDED_IN_WAITING).set(as_f64(counts.waiting));
+                metrics::gauge!(metric::HANDED_IN_SET_ASIDE).set(as_f64(counts.set_aside));
+            }
             next_read = begun + READ.max(begun.elapsed() * SHARE);
         }
         if timeout(TICK, stop.stopping()).await.is_ok() {
@@ -107,6 +111,9 @@ fn zeros() {
         "disk_reserve",
     ] {
         metrics::counter!(metric::REQUESTS_REFUSED, "reason" => reason).increment(0);
+    }
+    for kind in ["request", "reports", "set_aside"] {
+        metrics::counter!(metric::HANDED_IN, "kind" => kind).increment(0);
     }
     for result in ["delivered", "failed", "refused"] {
         metrics::counter!(metric::ATTEMPTS, "result" => result).increment(0);

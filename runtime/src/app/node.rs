@@ -24,7 +24,7 @@ use crate::api::{self, Served, Server};
 use crate::background::Background;
 use crate::dashboard::{self, MayLogIn};
 use crate::delivery::{self, Control, Delivery};
-use crate::poster::{Flusher, Outbox, Poster, ambient};
+use crate::poster::{Flusher, Outbox, Poster, Requests, ambient};
 use crate::settings::Settings;
 use crate::telemetry::metrics::{self, Metrics};
 use crate::worker::Worker;
@@ -70,6 +70,7 @@ pub(crate) struct Node {
     link: Option<NewSecret>,
     /// Whether the program may install another poster after this node.
     lends_ambient: bool,
+    poster: Poster,
 }
 
 /// The reason why a node cannot be started.
@@ -153,7 +154,9 @@ impl Node {
         // The outbox must be installed before the first handler runs, because tasks that a handler spawns put their
         // reports into this outbox.
         let flusher = Flusher::new(store.clone(), Handle::current());
-        let installed = ambient::install(&Poster::of_server(outbox.clone(), flusher)).is_ok();
+        let requests = Requests::default();
+        let poster = Poster::of_server(outbox.clone(), flusher, &requests);
+        let installed = ambient::install(&poster).is_ok();
         // The service of a user may have a poster of its own. Then what it reports outside of runs goes there.
         let is_server = front.listener.is_some();
         if is_server && !installed {
@@ -200,12 +203,14 @@ impl Node {
             delivery_thread,
             reloader,
             lends_ambient: installed && !is_server,
+            poster,
         };
         node.spawn_delivery(delivery);
         node.spawn_worker(worker, recovered.lost);
         #[cfg(feature = "cron")]
         node.spawn_schedules(clock.clone());
         node.spawn_retention();
+        node.spawn_hand_ins();
         node.spawn_results();
         node.spawn_last_use();
         node.spawn_upkeep(metrics.clone(), clock.now());
@@ -215,6 +220,7 @@ impl Node {
         let beat = Beat { store: node.store.clone(), access, reloader, max_crashes, lost };
         node.api.spawn(node.vital.watching("heartbeat", &node.api, beat.run(node.api.clone())));
         let http = node.server(is_server, clock.clone(), settings, rules);
+        spawn::check_requests(&requests, http.submitter());
         let admin = node.admin(clock, metrics, control, &node.reloader, http.submitter());
         let (to_log_in, known) = (gate.clone(), Arc::clone(&node.access));
         let may_log_in: MayLogIn = Box::new(move |headers, client| to_log_in.may_log_in(headers, client, &known));
@@ -302,19 +308,9 @@ impl Node {
         move || store.forget_begun()
     }
 
-    /// Whether callers need a token now.
-    pub(crate) fn needs_tokens(&self) -> bool {
-        self.access.needs_tokens()
-    }
-
     /// Reads the settings again, because `who` asks for it. The log says what has changed, or what is wrong.
     pub(crate) async fn reload(&self, who: &str) -> Reloaded {
         self.reloader.reload(who).await
-    }
-
-    /// Returns the address on which the API listens, if it is known.
-    pub(crate) fn address(&self) -> Option<SocketAddr> {
-        self.address
     }
 
     /// Warns about stored requests whose routes this program does not have.

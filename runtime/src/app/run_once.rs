@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use crate::handler::{Limits, PayloadError, Routes};
 use crate::panics::caught;
-use crate::poster::{Flusher, Outbox, Poster, ambient};
+use crate::poster::{Flusher, Outbox, Poster, Requests, ambient};
 use crate::settings::Settings;
 use crate::worker::{self, Worker};
 use postback_store::overview::{DeliveryFilter, Excerpt};
@@ -92,7 +92,8 @@ pub(crate) async fn run_once(
     let store = Store::open(options, NodeId::generate(), clock.clone()).await.map_err(|error| of_store(&error))?;
     let outbox = Outbox::of_server(store.clone(), clock.clone()).with_formats(routes.formats().clone());
     let flusher = Flusher::new(store.clone(), Handle::current());
-    ambient::install(&Poster::of_server(outbox.clone(), flusher)).map_err(|_| RunError::Poster)?;
+    let poster = Poster::of_server(outbox.clone(), flusher, &Requests::default());
+    ambient::install(&poster).map_err(|_| RunError::Poster)?;
     let options = worker::Options { concurrency: 1, ..settings.worker };
     let worker = Worker::new(outbox, routes.clone(), options, handlers, settings.grace);
     let stop = Shutdown::new();

@@ -16,6 +16,7 @@ use super::threads::{CONTROL_THREADS, handler_runtime};
 use crate::api::{Readiness, Served};
 use crate::app::{App, AppError, Front, Node, Reread, Routers, StartError};
 use crate::background::Background;
+use crate::poster::Poster;
 use crate::settings::{Errors, Settings};
 use postback_store::shutdown::Shutdown;
 use postback_wire::line::Causes;
@@ -226,6 +227,13 @@ impl Embedded {
             Some(node) => node.broken().await,
             None => std::future::pending().await,
         }
+    }
+
+    /// Returns the poster of the app. Its reports are kept in the app's store. `None` after the stop of the app.
+    ///
+    /// If the program has installed no poster of its own, [`poster`](crate::poster()) returns the same one.
+    pub fn poster(&self) -> Option<Poster> {
+        self.node.as_ref().map(|node| node.poster().clone())
     }
 
     /// Reads the settings again. The log says what has changed, and what needs a restart.

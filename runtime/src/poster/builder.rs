@@ -8,13 +8,13 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::engine::Engine;
-use super::{DisabledReporting, Formats, Mode, Outbox, Poster, PosterGuard, disabled, process};
+use super::{DisabledReporting, Formats, Mode, Outbox, Poster, PosterGuard, beat, disabled, process};
 use crate::background::Background;
 use crate::delivery::{self, Delivery};
 use crate::policy::destination::{Destination, Destinations};
 use crate::policy::guard::Nat64;
 use postback_store::shutdown::{Shutdown, Vital};
-use postback_store::{self as store, Durability, Location, Store, retention};
+use postback_store::{self as store, Durability, Location, Store, handed_in, retention};
 use postback_wire::id::NodeId;
 use postback_wire::report::Format;
 use postback_wire::secret::Secret;
@@ -36,6 +36,9 @@ const MEMORY_BYTES: usize = 64 << 20;
 #[must_use = "a builder does nothing until `install` or `start`"]
 pub struct PosterBuilder {
     location: Location,
+    /// The URL of the PostgreSQL database that takes the place of `location`.
+    #[cfg(feature = "postgres")]
+    database: Option<String>,
     durability: Durability,
     litestream: bool,
     trusted: Vec<String>,
@@ -54,6 +57,8 @@ impl Default for PosterBuilder {
         let location = in_memory(MEMORY_REPORTS, MEMORY_BYTES);
         Self {
             location,
+            #[cfg(feature = "postgres")]
+            database: None,
             durability: Durability::Full,
             litestream: false,
             trusted: Vec::new(),
@@ -96,9 +101,17 @@ impl PosterBuilder {
     /// Keeps reports in memory. The poster accepts at most `reports` undelivered reports, and their total size is at
     /// most `bytes`. Reports above these limits are refused and counted as lost. The default is 10,000 reports and 64
     /// MiB.
-    pub fn memory(mut self, reports: usize, bytes: usize) -> Self {
-        self.location = in_memory(reports, bytes);
-        self
+    pub fn memory(self, reports: usize, bytes: usize) -> Self {
+        self.at(in_memory(reports, bytes))
+    }
+
+    #[cfg_attr(not(feature = "postgres"), expect(unused_mut, reason = "only PostgreSQL has another field"))]
+    fn at(mut self, location: Location) -> Self {
+        #[cfg(feature = "postgres")]
+        {
+            self.database = None;
+        }
+        Self { location, ..self }
     }
 
     /// Stores reports in this SQLite file. If the file does not exist, the poster creates it. No other process may use
@@ -108,8 +121,23 @@ impl PosterBuilder {
     /// Only the disk limits the number of reports in the file. If the disk is full, `post` fails when the poster's
     /// queue is full, and `post_durably` fails after some seconds.
     #[cfg(feature = "sqlite")]
-    pub fn sqlite(mut self, path: impl Into<PathBuf>) -> Self {
-        self.location = Location::Sqlite { path: path.into(), durability: self.durability };
+    pub fn sqlite(self, path: impl Into<PathBuf>) -> Self {
+        let durability = self.durability;
+        self.at(Location::Sqlite { path: path.into(), durability })
+    }
+
+    /// Stores reports in a schema of this PostgreSQL database, such as
+    /// `postgres://user:password@host/db?search_path=postback`. If the schema does not exist, the poster creates it.
+    /// Several processes may use the schema at the same time. If one of them ends before a report is delivered, another
+    /// one delivers the report.
+    ///
+    /// # Errors
+    ///
+    /// This method does not fail. If the text is not the URL of a database, [`start`](Self::start) and
+    /// [`install`](Self::install) fail.
+    #[cfg(feature = "postgres")]
+    pub fn postgres(mut self, url: impl Into<String>) -> Self {
+        self.database = Some(url.into());
         self
     }
 
@@ -220,7 +248,12 @@ impl PosterBuilder {
     ///
     /// Fails if a setting is not valid, if a trusted URL cannot be used, if the store cannot be opened, or if the
     /// background threads cannot be started.
-    pub fn start(self) -> Result<(Poster, PosterGuard), StartError> {
+    #[cfg_attr(not(feature = "postgres"), expect(unused_mut, reason = "only PostgreSQL has a URL"))]
+    pub fn start(mut self) -> Result<(Poster, PosterGuard), StartError> {
+        #[cfg(feature = "postgres")]
+        if let Some(url) = self.database.take() {
+            self.location = Location::Postgres { url: url.parse().map_err(StartKind::DatabaseUrl)? };
+        }
         let trusted = self.trusted.iter().map(|url| {
             let webhook = Webhook::new(url).map_err(StartKind::Trusted)?;
             Ok(Destination { url: webhook.url().clone(), secrets: Vec::new(), private: true, format: None })
@@ -253,7 +286,7 @@ impl PosterBuilder {
             Ok(store) => {
                 let engine = Arc::new(Engine::new(store.clone(), shutdown, background));
                 let (outbox, flusher) = (Outbox::new(store, clock).with_formats(formats), engine.flusher());
-                let poster = Poster(Mode::Active { outbox, flusher, engine: Some(engine) });
+                let poster = Poster::with_engine(outbox, flusher, engine);
                 Ok((poster.clone(), PosterGuard::new(poster)))
             }
             Err(kind) => Err(kind.into()),
@@ -299,6 +332,9 @@ fn start_on(
             shutdown.spawn(vital.watching("delivery", &shutdown, delivery.run(shutdown.clone())));
             let retention = retention::run(store.clone(), move || (keep.into(), schedule), shutdown.clone());
             shutdown.spawn(vital.watching("retention", &shutdown, retention));
+            let hand_ins = handed_in::run(store.clone(), shutdown.clone());
+            shutdown.spawn(vital.watching("intake of hand-ins", &shutdown, hand_ins));
+            shutdown.spawn(vital.watching("heartbeat", &shutdown, beat::run(store.clone(), shutdown.clone())));
             Ok(store)
         };
         // `send` does not fail, because the receiver of this channel waits for the value.
@@ -329,6 +365,9 @@ enum StartKind {
         "{prefix} is not a NAT64 prefix; write a prefix of 32, 40, 48, 56, 64 or 96 bits, such as 2001:db8:64::/96"
     )]
     Nat64 { prefix: String },
+    #[cfg(feature = "postgres")]
+    #[error("the URL of the database cannot be used")]
+    DatabaseUrl(#[source] store::DatabaseUrlError),
     #[error("the poster's store cannot be opened")]
     Open(#[from] store::OpenError),
     #[error("the reports that an earlier process left in the poster's store cannot be taken over")]

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 
 use super::Node;
 use crate::api::{self, Readiness, Server};
-use crate::poster::ambient;
+use crate::poster::{Poster, ambient};
 
 /// What takes the calls of a node.
 pub(crate) struct Front {
@@ -44,6 +44,21 @@ impl Front {
 }
 
 impl Node {
+    /// Whether callers need a token now.
+    pub(crate) fn needs_tokens(&self) -> bool {
+        self.access.needs_tokens()
+    }
+
+    /// Returns the poster of the node.
+    pub(crate) fn poster(&self) -> &Poster {
+        &self.poster
+    }
+
+    /// Returns the address on which the API listens, if it is known.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
     /// Lets calls in: from now on the node accepts requests.
     pub(super) fn take_calls(&self, front: Front, http: Server, operator: Router) -> Option<Routers> {
         if let Some(listener) = front.listener {

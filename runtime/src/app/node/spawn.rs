@@ -5,19 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Node;
-use crate::api::Served;
+use crate::api::{Served, Submitter};
 use crate::app::{gauges, route_limits};
 #[cfg(feature = "cron")]
 use crate::cron;
 use crate::delivery::Delivery;
 #[cfg(feature = "multipart")]
 use crate::handler;
+use crate::poster::Requests;
 use crate::results::{self, MarkError};
 use crate::telemetry::metrics::Metrics;
 use crate::worker::Worker;
 #[cfg(feature = "multipart")]
 use postback_store::shutdown::Shutdown;
-use postback_store::{ClaimedRequest, Store, retention};
+use postback_store::{ClaimedRequest, Store, handed_in, retention};
 use postback_wire::line::Causes;
 #[cfg(feature = "cron")]
 use postback_wire::time::Clock;
@@ -82,6 +83,12 @@ impl Node {
         self.intake.spawn(self.vital.watching("retention", &self.intake, retention));
     }
 
+    /// Takes what transactions of the program hand in.
+    pub(super) fn spawn_hand_ins(&self) {
+        let hand_ins = handed_in::run(self.store.clone(), self.intake.clone());
+        self.intake.spawn(self.vital.watching("intake of hand-ins", &self.intake, hand_ins));
+    }
+
     /// Deletes results outside the store when their requests are gone, and the files of forms that killed processes have
     /// left.
     pub(super) fn spawn_results(&self) {
@@ -115,4 +122,14 @@ impl Node {
         };
         self.api.spawn(gauges::keep(self.store.clone(), routes, limits, started, self.api.clone()));
     }
+}
+
+/// Lets the server check the requests that the program makes for its own routes.
+pub(super) fn check_requests(requests: &Requests, submitter: Submitter) {
+    requests.set(Box::new(move |target, headers, body| {
+        let submitter = submitter.clone();
+        Box::pin(
+            async move { submitter.check(&target, headers, body).await.map_err(|problem| problem.detail().to_owned()) },
+        )
+    }));
 }
