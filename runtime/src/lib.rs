@@ -111,6 +111,9 @@
 //! The guide [`guide::operator`] says more about the promises and the limits, and which setting to change when. The
 //! guide `handlers` (feature `testing`) is for those who write handlers and test them.
 //!
+//! If a program keeps rows of its own in the database of the store, a transaction can commit them together with a report or a
+//! request: see the guide `transactions`.
+//!
 //! # Features
 //!
 //! | feature | default | what it adds |
@@ -234,6 +237,11 @@ pub mod guide {
     #[cfg(feature = "server")]
     #[doc = include_str!("../docs/guide/embedding.md")]
     pub mod embedding {}
+
+    // Its examples have a SQLite file and handlers.
+    #[cfg(all(feature = "server", feature = "sqlite", feature = "postgres"))]
+    #[doc = include_str!("../docs/guide/transactions.md")]
+    pub mod transactions {}
 
     #[doc = include_str!("../docs/guide/operator.md")]
     pub mod operator {}

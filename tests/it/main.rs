@@ -51,6 +51,7 @@ mod support;
 mod terminal;
 mod top;
 mod traces;
+mod transactions;
 mod trigger;
 mod trust;
 mod verified;

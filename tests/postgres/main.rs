@@ -4,6 +4,7 @@ mod moving;
 mod progress;
 #[path = "../../runtime/store/src/suite/server.rs"]
 mod server;
+mod transactions;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -44,6 +45,11 @@ fn main() -> ExitCode {
             needs(),
             progress::a_node_that_was_stopped_tells_no_progress_after_the_end,
         ),
+            "a_transaction_is_taken_once_by_one_of_several_servers",
+            needs(),
+            transactions::a_transaction_is_taken_once_by_one_of_several_servers,
+        ),
+        trial("posters_share_a_database", needs(), transactions::posters_share_a_database),
         trial("commands_work_and_show_no_password", needs(), commands_work_and_show_no_password),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -14,7 +14,7 @@ use crate::delivery::{self, Delivery};
 use crate::policy::destination::{Destination, Destinations};
 use crate::policy::guard::Nat64;
 use postback_store::shutdown::{Shutdown, Vital};
-use postback_store::{self as store, Durability, Location, Store, handed_in, retention};
+use postback_store::{self as store, Durability, Location, Store, retention, taking};
 use postback_wire::id::NodeId;
 use postback_wire::report::Format;
 use postback_wire::secret::Secret;
@@ -128,8 +128,8 @@ impl PosterBuilder {
 
     /// Stores reports in a schema of this PostgreSQL database, such as
     /// `postgres://user:password@host/db?search_path=postback`. If the schema does not exist, the poster creates it.
-    /// Several processes may use the schema at the same time. If one of them ends before a report is delivered, another
-    /// one delivers the report.
+    /// Several posters may use the schema at the same time. If one of them ends before a report is delivered, another one
+    /// delivers the report. Do not name the schema of a workload server: a poster knows nothing of its limits.
     ///
     /// # Errors
     ///
@@ -332,7 +332,7 @@ fn start_on(
             shutdown.spawn(vital.watching("delivery", &shutdown, delivery.run(shutdown.clone())));
             let retention = retention::run(store.clone(), move || (keep.into(), schedule), shutdown.clone());
             shutdown.spawn(vital.watching("retention", &shutdown, retention));
-            let hand_ins = handed_in::run(store.clone(), shutdown.clone());
+            let hand_ins = taking::run(store.clone(), shutdown.clone());
             shutdown.spawn(vital.watching("intake of hand-ins", &shutdown, hand_ins));
             shutdown.spawn(vital.watching("heartbeat", &shutdown, beat::run(store.clone(), shutdown.clone())));
             Ok(store)

@@ -9,8 +9,10 @@ use http::{HeaderMap, HeaderValue};
 #[cfg(feature = "server")]
 use serde::Serialize;
 
+#[cfg(feature = "server")]
+use super::PostKind;
 use super::{Mode, PostError, Poster, discard, new_reports};
-use postback_store::{Store, handed_in};
+use postback_store::{Store, taking};
 use postback_wire::id::ReportId;
 use postback_wire::report::Report;
 use postback_wire::webhook::IntoWebhook;
@@ -22,6 +24,7 @@ use postback_wire::webhook::IntoWebhook;
 /// database of the store, then executes one statement with two values, with the driver that you use:
 ///
 /// ```
+/// # #[cfg(feature = "sqlite")]
 /// # fn shown(tx: &rusqlite::Transaction<'_>, hand_in: &postback::HandIn) -> rusqlite::Result<()> {
 /// if let Some(row) = hand_in.row() {
 ///     tx.execute(row.sql, (row.id, row.content))?;
@@ -30,8 +33,8 @@ use postback_wire::webhook::IntoWebhook;
 /// ```
 ///
 /// The statement adds a row to the table `handed_in` of the store. After the commit, a process of the store takes the
-/// row: at once if you call [`committed`](Self::committed), or else within about a second. The guide
-/// [`transactions`](crate::guide::transactions) has whole examples.
+/// row: at once if you call [`committed`](Self::committed), or else within about a second. The guide `transactions` has whole
+/// examples.
 #[must_use = "it is handed in when your transaction executes the statement of `row`"]
 pub struct HandIn {
     id: String,
@@ -78,8 +81,8 @@ impl HandIn {
         }
     }
 
-    fn of(hand_in: handed_in::HandIn, store: &Store) -> Self {
-        let handed_in::HandIn { id, content } = hand_in;
+    fn of(hand_in: taking::HandIn, store: &Store) -> Self {
+        let taking::HandIn { id, content } = hand_in;
         Self { id, made: Some(Made { content, store: store.clone() }) }
     }
 
@@ -115,7 +118,7 @@ impl Poster {
             Mode::Active { outbox, .. } => {
                 let store = kept(outbox.store())?;
                 let reports = new_reports(outbox, webhook, report).map_err(PrepareKind::Report)?;
-                let made = handed_in::HandIn::reports(&reports).map_err(PrepareKind::Content)?;
+                let made = taking::HandIn::reports(&reports).map_err(PrepareKind::Content)?;
                 Ok(made.map_or_else(HandIn::nothing, |made| HandIn::of(made, store)))
             }
             Mode::Disabled(disabled) => {
@@ -163,9 +166,12 @@ impl Poster {
             return Err(PrepareKind::NoRoutes.into());
         };
         let store = kept(outbox.store())?;
+        if outbox.is_forked() {
+            return Err(PrepareKind::Report(PostKind::Forked.into()).into());
+        }
         let check = requests.check().ok_or(PrepareKind::Early)?;
         let request = check(target.to_owned(), headers, body.into()).await.map_err(PrepareKind::Request)?;
-        Ok(HandIn::of(handed_in::HandIn::request(&request).map_err(PrepareKind::Content)?, store))
+        Ok(HandIn::of(taking::HandIn::request(&request).map_err(PrepareKind::Content)?, store))
     }
 }
 

@@ -1,5 +1,8 @@
 //! Tests of posters over real sockets: posting, flushing and stopping.
 
+#[cfg(feature = "sqlite")]
+mod hand_in;
+
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;

@@ -1,24 +1,12 @@
-//! Requests and reports that transactions of the program hand in.
+//! The table `handed_in`: requests and reports that transactions of the program hand in.
 //!
-//! A transaction of the program, on the database of the store, writes its own rows and one row of the table `handed_in`.
-//! So both are committed, or neither is. The transaction writes nothing else of the store: this process numbers rows,
-//! counts what waits and hands rows over in memory, and would not know of what others write.
-//!
-//! The store takes each row by the operation that an ordinary call makes, and deletes the row with the same commit. So
-//! each is taken exactly once, however many nodes look and whenever they are killed.
-
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-mod content;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-mod take;
+//! A transaction of the program, on the database of the store, writes its own rows and one row of this table. So both are
+//! committed, or neither is. The transaction writes nothing else of the store: this process numbers rows, counts what
+//! waits and hands rows over in memory, and would not know of what others write. `taking` takes the rows.
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-pub use self::content::HandIn;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-pub use self::take::run;
 use crate::options::Location;
 use crate::overview::Cause;
 use crate::{Error, Store};
@@ -26,9 +14,9 @@ use crate::{Error, Store};
 /// The largest number of rows that one read lists.
 pub(crate) const PAGE: i64 = 100;
 /// The number up to which rows are counted.
-pub const MOST_COUNTED: u64 = 10_000;
+pub(crate) const MOST_COUNTED: u64 = 10_000;
 
-/// How many rows the table `handed_in` has, each up to [`MOST_COUNTED`].
+/// How many rows the table `handed_in` has, each up to 10,000.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HandInCounts {
     /// Those that were not taken yet.
@@ -61,15 +49,9 @@ pub(crate) fn statement(place: &Location) -> Option<String> {
     }
 }
 
-/// Takes what was handed in, until the shutdown begins. Without a database, nothing is handed in.
-#[cfg(not(any(feature = "sqlite", feature = "postgres")))]
-pub async fn run(_: Store, shutdown: crate::shutdown::Shutdown) {
-    shutdown.stopping().await;
-}
-
 impl Store {
     /// Returns the statement with which a transaction of the program hands something in. Its two values are the id and
-    /// the content of a [`HandIn`]. `None`: the store is in memory.
+    /// the content of a `HandIn`. `None`: the store is in memory.
     pub fn hand_in_statement(&self) -> Option<&str> {
         self.0.hand_in_statement.as_deref()
     }

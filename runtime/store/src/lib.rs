@@ -47,7 +47,7 @@ mod error;
 #[cfg(feature = "testing")]
 mod failing;
 mod feed;
-pub mod handed_in;
+mod handed_in;
 mod handoff;
 mod health;
 mod identity;
@@ -82,6 +82,7 @@ mod sqlite;
 #[cfg(test)]
 mod suite;
 mod summary;
+pub mod taking;
 mod terms;
 mod timeline;
 mod tokens;

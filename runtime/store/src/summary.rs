@@ -77,16 +77,9 @@ pub enum Member {
 }
 
 impl Store {
-    /// Returns the summary of a request. `None`: the store has no request with this id, and none was handed in.
-    pub async fn summary(&self, id: &RequestId) -> Result<Option<Summary>, Error> {
-        let summary = self.reader()?.summary(id).await.map_err(Error::Backend)?;
-        #[cfg(any(feature = "sqlite", feature = "postgres"))]
-        if summary.is_none() && self.hand_in_statement().is_some() {
-            let handed_in = self.take_request(id).await?;
-            // It is looked for again in any case: it may have been taken between the two reads.
-            return Ok(self.reader()?.summary(id).await.map_err(Error::Backend)?.or(handed_in));
-        }
-        Ok(summary)
+    /// Returns the summary of a request that is stored. `None`: the store has no request with this id.
+    pub(crate) async fn stored_summary(&self, id: &RequestId) -> Result<Option<Summary>, Error> {
+        self.reader()?.summary(id).await.map_err(Error::Backend)
     }
 
     /// Reads up to `len` bytes of a JSON text of a settled request, starting at byte `at`. `None`: the text is not

@@ -18,7 +18,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::worker::Worker;
 #[cfg(feature = "multipart")]
 use postback_store::shutdown::Shutdown;
-use postback_store::{ClaimedRequest, Store, handed_in, retention};
+use postback_store::{ClaimedRequest, Store, retention, taking};
 use postback_wire::line::Causes;
 #[cfg(feature = "cron")]
 use postback_wire::time::Clock;
@@ -85,7 +85,7 @@ impl Node {
 
     /// Takes what transactions of the program hand in.
     pub(super) fn spawn_hand_ins(&self) {
-        let hand_ins = handed_in::run(self.store.clone(), self.intake.clone());
+        let hand_ins = taking::run(self.store.clone(), self.intake.clone());
         self.intake.spawn(self.vital.watching("intake of hand-ins", &self.intake, hand_ins));
     }
 

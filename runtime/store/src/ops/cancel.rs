@@ -59,30 +59,19 @@ pub enum Cancelled {
 }
 
 impl Store {
-    /// Cancels the request with this id, this route and this owner. If `owner` is `None`, the request may have any
-    /// owner. If the request waits, `end` makes its outcome and its reports
-    /// from the registration that an earlier run stored, and from the extras of the request. If the request is claimed and put back while `end` runs, `end`
-    /// is called again.
-    pub async fn cancel(
+    /// Cancels a request that is stored, as [`cancel`](Self::cancel) does.
+    pub(crate) async fn cancel_stored(
         &self,
         id: &RequestId,
         route: &str,
         owner: Option<&str>,
-        mut end: impl FnMut(Option<Registration>, Option<Arc<Extras>>) -> (Outcome, Vec<NewReport>),
+        end: &mut impl FnMut(Option<Registration>, Option<Arc<Extras>>) -> (Outcome, Vec<NewReport>),
     ) -> Result<Cancelled, Error> {
         // If several callers cancel one request at the same time, only one of them continues here. The other callers
         // wait, and then find that the request is already cancelled.
         let _turn = self.0.shared.local.wake.cancels.turn(id).await;
         loop {
-            #[cfg_attr(
-                not(any(feature = "sqlite", feature = "postgres")),
-                expect(unused_mut, reason = "nothing is handed in")
-            )]
-            let mut view = self.reader()?.cancel_view(id).await.map_err(Error::Backend)?;
-            #[cfg(any(feature = "sqlite", feature = "postgres"))]
-            if view.is_none() && self.take_request(id).await?.is_some() {
-                view = self.reader()?.cancel_view(id).await.map_err(Error::Backend)?;
-            }
+            let view = self.reader()?.cancel_view(id).await.map_err(Error::Backend)?;
             let is_theirs = |view: &CancelView| view.route == route && owner.is_none_or(|owner| *owner == *view.owner);
             let Some(CancelView { phase, route, owner, extras }) = view.filter(is_theirs) else {
                 return Ok(Cancelled::Unknown);

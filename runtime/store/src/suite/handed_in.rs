@@ -6,10 +6,11 @@ use tokio::sync::Semaphore;
 
 use super::faults::Fault;
 use super::world::{ROUTE, World, attach, current, id};
-use crate::handed_in::{HandIn, HandInCounts, run};
+use crate::handed_in::HandInCounts;
 use crate::record::{NewReport, NewRequest, RequestState};
 use crate::shutdown::Shutdown;
-use crate::{Cancelled, Location, Stage, Store};
+use crate::taking::{HandIn, run};
+use crate::{Cancelled, Error, Location, Stage, Store};
 use postback_wire::id::RequestId;
 use postback_wire::report::Outcome;
 
@@ -214,6 +215,10 @@ pub(super) async fn what_finds_no_room_waits_and_holds_up_no_other_route(world: 
     for (id, _) in &all {
         assert!(matches!(store.summary(id).await.unwrap().unwrap().stage, Stage::Queued));
     }
+    let left = if is_queued(&store, &all[0].0).await { &all[1].0 } else { &all[0].0 };
+    let end = |_, _| (Outcome::cancelled(world.now()), vec![]);
+    assert!(matches!(store.cancel(left, ROUTE, None, end).await, Err(Error::Full)));
+    assert_eq!(store.cancel(left, "/other", None, end).await.unwrap(), Cancelled::Unknown);
     let claimed = store.claim_requests(1).await.unwrap().rows.remove(0).claim;
     current(store.settle_request(claimed, world.done(), vec![]).await);
     assert!(look(&store).await);

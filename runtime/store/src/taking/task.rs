@@ -1,4 +1,4 @@
-//! Takes what was handed in.
+//! The task that takes what was handed in.
 //!
 //! The task looks when the program says that it has committed something, and once a second in any case. A row that finds
 //! no room, because too many requests wait, is left for the next look. A row that can never be taken is set aside, so
@@ -9,9 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use super::PAGE;
 use super::content::HandedIn;
 use crate::backlog::OwnerLimits;
+use crate::handed_in::PAGE;
 use crate::ops::{Kind, Post, Posted, Submit};
 use crate::record::{NewRequest, Submitted};
 use crate::shutdown::Shutdown;
