@@ -54,14 +54,12 @@ async fn while_a_transaction_of_the_program_writes_the_store_waits() {
     let mut database = database(&file);
     let hand_in = poster.prepare(&receiver.url(), &report("handed in")).unwrap();
     let tx = order(&mut database, "handed in", &hand_in);
-    let mut posted = tokio::spawn({
-        let (poster, url) = (poster.clone(), receiver.url());
-        async move { poster.post_durably(&url, &report("posted")).await }
-    });
+    let (url, another) = (receiver.url(), report("posted"));
+    let mut posting = std::pin::pin!(poster.post_durably(&url, &another));
     // The writer of the store finds the file locked.
-    tokio::time::timeout(Duration::from_millis(200), &mut posted).await.unwrap_err();
+    tokio::time::timeout(Duration::from_millis(200), posting.as_mut()).await.unwrap_err();
     tx.commit().unwrap();
-    posted.await.unwrap().unwrap();
+    posting.await.unwrap();
     hand_in.committed();
     receiver.received(2).await;
     guard.shutdown(LONG).await;

@@ -270,7 +270,7 @@ mod tests {
         let report = NewReport::to(webhook(Provenance::Operator), "s", "{}".into(), at(1));
         let HandIn { id, content } = HandIn::reports(&[report]).unwrap().unwrap();
         let text = String::from_utf8(content).unwrap();
-        let wrong = |id: &str, text: String| HandedIn::read(id, &text.into()).unwrap_err().to_string();
+        let wrong = |id: &str, text: String| HandedIn::read(id, &text.into()).unwrap_err();
         assert!(wrong(&id, "{}".to_owned()).contains("no first line"));
         assert!(wrong(&id, "{}\n".to_owned()).contains("missing field"));
         assert!(wrong(&id, text.replace("\"version\":1", "\"version\":2")).contains("version 2"));
