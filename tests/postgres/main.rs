@@ -45,6 +45,7 @@ fn main() -> ExitCode {
             needs(),
             progress::a_node_that_was_stopped_tells_no_progress_after_the_end,
         ),
+        trial(
             "a_transaction_is_taken_once_by_one_of_several_servers",
             needs(),
             transactions::a_transaction_is_taken_once_by_one_of_several_servers,

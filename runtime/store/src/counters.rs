@@ -24,13 +24,6 @@ pub struct Counted {
     pub given_up: u64,
 }
 
-impl Store {
-    /// Returns the number of reports that this process has delivered, and the number of reports that it has given up.
-    pub fn counters(&self) -> Counted {
-        self.0.shared.local.counters.read()
-    }
-}
-
 impl Counters {
     /// Counts the delivery, if this settled attempt ended the delivery. Call this before you wake the callers that wait
     /// for first attempts, because these callers read the counters.
