@@ -13,7 +13,7 @@ use super::{Api, gate};
 use crate::access::{Caller, Scope};
 use crate::cancel::cancel;
 use crate::handler::Route;
-use postback_store::{Cancelled, warn_unless_logged};
+use postback_store::{Cancelled, Error, warn_unless_logged};
 use postback_wire::id::RequestId;
 use postback_wire::line::Causes;
 use postback_wire::report::{self, EndReason};
@@ -51,6 +51,10 @@ async fn answer(api: Arc<Api>, route: Arc<Route>, caller: Caller, text: &str) ->
             format!("id {id} is over, so it cannot be cancelled; GET says how it ended"),
         )),
         Ok(Cancelled::Unknown) => Err(Problem::unknown_id(text)),
+        Err(Error::Full) => Err(Problem::new(
+            Code::QueueFull,
+            format!("id {id} was handed in and is not taken yet, so it cannot be cancelled now; try again"),
+        )),
         Err(error) => {
             warn_unless_logged!(error, request_id = %id, route = path, "{id} cannot be cancelled: {}", Causes(&error));
             Err(Problem::new(

@@ -21,24 +21,25 @@ const LARGE_AT_ONCE: usize = 2;
 const MAX_WAIT: Duration = Duration::from_secs(10);
 /// A check that takes longer is slow: it would delay all other calls too much.
 const SLOW: Duration = Duration::from_millis(2);
-/// After how many slow checks without a fast one a route counts as slow. A single check may also take long because the
+/// By how many slow checks more than fast ones a route counts as slow. A single check may also take long because the
 /// system has given the processor to another thread.
-const IN_A_ROW: u8 = 3;
-/// How long a route counts as slow.
+const SLOW_CHECKS: u8 = 3;
+/// How long a route counts as slow, and how long slow checks are remembered.
 const SLOW_FOR: Duration = Duration::from_mins(1);
 
 /// Checks request bodies. A small body is checked immediately, on the thread of the caller. A large body, and each body
 /// of a route whose checks are slow, is checked on a thread for blocking code. At most [`LARGE_AT_ONCE`] large bodies are
 /// checked at the same time, and as many small ones of slow routes.
 ///
-/// So the code with which a program reads its payloads delays other calls three times a minute at most.
+/// So the code with which a program reads its payloads delays other calls three times a minute, if all its payloads are
+/// slow to read. If some are fast, it delays others a few times more.
 pub(super) struct Checks {
     large: Arc<Semaphore>,
     slow: Arc<Semaphore>,
     routes: Arc<SlowRoutes>,
 }
 
-/// The routes whose last checks were slow.
+/// The routes that had slow checks.
 #[derive(Default)]
 struct SlowRoutes {
     /// Whether there may be one. Most programs have none, and this is all that is read then.
@@ -47,12 +48,12 @@ struct SlowRoutes {
     known: Mutex<HashMap<String, Slow>>,
 }
 
-/// What is known of a route whose last checks were slow.
-#[derive(Default)]
+/// What is known of a route that had slow checks.
 struct Slow {
-    in_a_row: u8,
-    /// Until when the route counts as slow. `None`: it does not yet.
-    until: Option<Instant>,
+    /// The number of slow checks without that of the fast ones after them.
+    checks: u8,
+    /// Until when this is remembered.
+    until: Instant,
 }
 
 impl SlowRoutes {
@@ -61,9 +62,9 @@ impl SlowRoutes {
             return false;
         }
         let (mut known, now) = (self.lock(), Instant::now());
-        known.retain(|_, slow| slow.until.is_none_or(|until| until > now));
+        known.retain(|_, slow| slow.until > now);
         self.any.store(!known.is_empty(), Ordering::Relaxed);
-        known.get(path).is_some_and(|slow| slow.until.is_some())
+        known.get(path).is_some_and(Slow::is_slow)
     }
 
     /// Checks a body, and notes how long that took.
@@ -77,26 +78,26 @@ impl SlowRoutes {
     /// Notes how long a check of the route with this path took.
     fn took(&self, path: &str, time: Duration) {
         if time < SLOW {
-            if self.any.load(Ordering::Relaxed) {
-                let mut known = self.lock();
-                // A route that counts as slow does so until its time is over.
-                if known.get(path).is_some_and(|slow| slow.until.is_none()) {
-                    known.remove(path);
-                }
+            if self.any.load(Ordering::Relaxed)
+                && let Some(slow) = self.lock().get_mut(path)
+                && !slow.is_slow()
+            {
+                slow.checks = slow.checks.saturating_sub(1);
             }
             return;
         }
         let mut known = self.lock();
-        let slow = known.entry(path.to_owned()).or_default();
-        slow.in_a_row = slow.in_a_row.saturating_add(1);
-        if slow.in_a_row >= IN_A_ROW {
+        let until = Instant::now() + SLOW_FOR;
+        let slow = known.entry(path.to_owned()).or_insert(Slow { checks: 0, until });
+        let was_slow = slow.is_slow();
+        slow.checks = slow.checks.saturating_add(1);
+        slow.until = until;
+        if slow.is_slow() && !was_slow {
             let milliseconds = time.as_millis();
-            if slow.until.replace(Instant::now() + SLOW_FOR).is_none() {
-                tracing::debug!(
-                    route = path,
-                    "reading a payload of {path} took {milliseconds} ms, so its payloads are read on other threads for now"
-                );
-            }
+            tracing::debug!(
+                route = path,
+                "reading a payload of {path} took {milliseconds} ms, so its payloads are read on other threads for now"
+            );
         }
         drop(known);
         self.any.store(true, Ordering::Relaxed);
@@ -104,6 +105,12 @@ impl SlowRoutes {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Slow>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slow {
+    fn is_slow(&self) -> bool {
+        self.checks >= SLOW_CHECKS
     }
 }
 

@@ -136,6 +136,10 @@ pub(super) async fn read_and_check(
         let what = "is not for a request that a transaction hands in: an earlier request would take its place";
         return Err(Problem::invalid_header(header::IDEMPOTENCY_KEY, what));
     }
+    if head.chosen_id {
+        let what = "is not for a request that a transaction hands in: another request may have this id by then";
+        return Err(Problem::invalid_header(header::REQUEST_ID, what));
+    }
     checked(api, posted, head, body).await.map(|(new, _)| new)
 }
 

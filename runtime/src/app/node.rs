@@ -206,9 +206,6 @@ impl Node {
             poster,
         };
         node.spawn_delivery(delivery);
-        node.spawn_worker(worker, recovered.lost);
-        #[cfg(feature = "cron")]
-        node.spawn_schedules(clock.clone());
         node.spawn_retention();
         node.spawn_hand_ins();
         node.spawn_results();
@@ -221,6 +218,10 @@ impl Node {
         node.api.spawn(node.vital.watching("heartbeat", &node.api, beat.run(node.api.clone())));
         let http = node.server(is_server, clock.clone(), settings, rules);
         spawn::check_requests(&requests, http.submitter());
+        // Handlers may prepare requests, so the check of requests is there before the first of them runs.
+        node.spawn_worker(worker, recovered.lost);
+        #[cfg(feature = "cron")]
+        node.spawn_schedules(clock.clone());
         let admin = node.admin(clock, metrics, control, &node.reloader, http.submitter());
         let (to_log_in, known) = (gate.clone(), Arc::clone(&node.access));
         let may_log_in: MayLogIn = Box::new(move |headers, client| to_log_in.may_log_in(headers, client, &known));

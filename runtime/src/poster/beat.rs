@@ -10,6 +10,9 @@ const BEAT: Duration = Duration::from_secs(1);
 
 /// Shows the other processes on the same database that this one lives, and takes over what processes that have ended left
 /// behind. A store that only one process can use needs none of this.
+///
+/// This goes on while the poster stops, until its store is closed. Otherwise the others would take over reports whose last
+/// attempts are still on their way.
 pub(super) async fn run(store: Store, shutdown: Shutdown) {
     if !store.is_shared() {
         return shutdown.stopping().await;
@@ -21,9 +24,6 @@ pub(super) async fn run(store: Store, shutdown: Shutdown) {
             // The store has logged the cause.
             Err(error) => tracing::debug!(%error, "this process could not show that it lives, trying again"),
         }
-        tokio::select! {
-            () = shutdown.stopping() => return,
-            () = tokio::time::sleep(BEAT) => {}
-        }
+        tokio::time::sleep(BEAT).await;
     }
 }

@@ -334,7 +334,8 @@ fn start_on(
             shutdown.spawn(vital.watching("retention", &shutdown, retention));
             let hand_ins = taking::run(store.clone(), shutdown.clone());
             shutdown.spawn(vital.watching("intake of hand-ins", &shutdown, hand_ins));
-            shutdown.spawn(vital.watching("heartbeat", &shutdown, beat::run(store.clone(), shutdown.clone())));
+            // The stop of the delivery does not wait for the heartbeat, which ends when the store is closed.
+            Shutdown::new().spawn(vital.watching("heartbeat", &shutdown, beat::run(store.clone(), shutdown.clone())));
             Ok(store)
         };
         // `send` does not fail, because the receiver of this channel waits for the value.

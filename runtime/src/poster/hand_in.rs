@@ -33,7 +33,7 @@ use postback_wire::webhook::IntoWebhook;
 /// ```
 ///
 /// The statement adds a row to the table `handed_in` of the store. After the commit, a process of the store takes the
-/// row: at once if you call [`committed`](Self::committed), or else within about a second. The guide `transactions` has whole
+/// row: at once if you call [`committed`](Self::committed), or else within about a second. The guide `transactions` has complete
 /// examples.
 #[must_use = "it is handed in when your transaction executes the statement of `row`"]
 pub struct HandIn {
@@ -74,7 +74,8 @@ impl HandIn {
     }
 
     /// Says that your transaction is committed, so that this process looks for it now. Without this call, a process of the
-    /// store finds it within about a second.
+    /// store finds it within about a second. If the poster is stopped right after it, what was handed in is taken at its next
+    /// start.
     pub fn committed(&self) {
         if let Some(made) = &self.made {
             made.store.look_for_hand_ins();
@@ -131,7 +132,7 @@ impl Poster {
     /// Prepares a request that a transaction of yours hands in: a payload for a route of the server. It is checked as a
     /// `POST` of this JSON, and is accepted when the transaction is committed. [`HandIn::id`] is the id of the request.
     ///
-    /// The request belongs to no token, as those of the command `trigger`.
+    /// The request belongs to no token, like those of the command `trigger`.
     ///
     /// # Errors
     ///
@@ -150,7 +151,8 @@ impl Poster {
 
     /// Prepares a request as [`prepare_request`](Self::prepare_request) does, from the headers and the body of a `POST`.
     /// The target may have a query, such as `/greet?lang=en`. The headers may say when the request runs, as those of a
-    /// caller. `idempotency-key` is refused: an earlier request would take the place of this one.
+    /// caller. `idempotency-key` and an id of your own are refused: an earlier
+    /// request might take the place of this one.
     ///
     /// # Errors
     ///

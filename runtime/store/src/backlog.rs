@@ -238,6 +238,14 @@ impl Backlog {
         }
     }
 
+    /// Whether the bounds would accept a new request of this route now. Nothing is counted as refused.
+    pub(crate) fn has_room(&self, route: &str, bytes: u64) -> bool {
+        let state = self.lock();
+        let of_route =
+            state.by_route.get(route).and_then(|Route { count, refusals, .. }| refusals.limits.bound(*count, bytes));
+        state.refusals.limits.bound(state.all, bytes).or(of_route).is_none()
+    }
+
     /// Takes a slot for a new request of this route and this owner, before the request goes to the writer. Fails if a
     /// bound refuses the request. `of_owner` are the limits of the owner.
     pub(crate) fn take(

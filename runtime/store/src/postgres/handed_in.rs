@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgPool, PgRow};
+use uuid::Uuid;
 
 use super::codec::{blob, count, limit};
 use super::read::{Rows, cause};
@@ -22,6 +23,16 @@ pub(super) async fn take(conn: &mut PgConnection, ids: Vec<String>) -> Result<Ha
     }
     let sql = "WITH t AS MATERIALIZED (SELECT id FROM handed_in WHERE id = ANY($1) ORDER BY id FOR UPDATE SKIP LOCKED) \
                DELETE FROM handed_in AS h USING t WHERE h.id = t.id RETURNING h.id";
+    query(sql).bind(ids).fetch_all(conn).await?.iter().map(|row| row.try_get(0)).collect()
+}
+
+/// Returns which of these reports the store has. A program that does not know whether its transaction was committed may
+/// hand in the same reports again, after they were taken.
+pub(super) async fn known_reports(conn: &mut PgConnection, ids: Vec<Uuid>) -> Result<HashSet<Uuid>, sqlx::Error> {
+    if ids.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let sql = "SELECT id FROM report WHERE id = ANY($1)";
     query(sql).bind(ids).fetch_all(conn).await?.iter().map(|row| row.try_get(0)).collect()
 }
 

@@ -9,10 +9,19 @@ use super::read::Rows;
 use super::statement::{Row, query, query_scalar};
 use crate::backend::Cause;
 use crate::handed_in::{HandInCounts, HandInRows, MOST_COUNTED, PAGE};
+use postback_wire::id::ReportId;
 
 /// Deletes the row with this id. Returns whether it was there.
 pub(super) fn take(conn: &Connection, id: &str) -> Result<bool, rusqlite::Error> {
     query("DELETE FROM handed_in WHERE id = ?1").bind(id).execute(conn).map(|rows| rows > 0)
+}
+
+/// Whether the store has this report. A program that does not know whether its transaction was committed may hand in the
+/// same reports again, after they were taken.
+pub(super) fn is_known_report(conn: &Connection, id: ReportId) -> Result<bool, rusqlite::Error> {
+    let id: &[u8] = id.as_bytes();
+    let known: Option<i64> = query_scalar("SELECT seq FROM report WHERE id = ?1").bind(id).fetch_optional(conn)?;
+    Ok(known.is_some())
 }
 
 fn hand_ins(conn: &Connection, after: &str) -> Result<Vec<(String, u64)>, rusqlite::Error> {

@@ -108,7 +108,15 @@ pub(super) async fn what_a_transaction_hands_in_is_kept_or_undone_with_it(world:
     assert!(look(&store).await);
     assert_eq!((waiting(&store).await, is_queued(&store, &kept).await), (0, true));
     let deliveries = store.deliveries("order").await.unwrap();
-    assert_eq!((deliveries.len(), deliveries[0].id.to_string()), (2, report.id));
+    assert_eq!((deliveries.len(), &deliveries[0].id.to_string()), (2, &report.id));
+    assert_eq!(store.backlog().count().rows, 1);
+
+    // The program did not learn that its transaction was committed, and makes it again.
+    program.hand_in(&store, &hand_in).await;
+    program.hand_in(&store, &report).await;
+    assert!(look(&store).await);
+    assert_eq!(store.hand_in_counts().await.unwrap(), HandInCounts::default());
+    assert_eq!(store.deliveries("order").await.unwrap().len(), 2);
     assert_eq!(store.backlog().count().rows, 1);
 
     let ((undone, hand_in), report) = (request(&world, ROUTE), reports(&world, "undone", 1));

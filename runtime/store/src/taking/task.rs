@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 
 use super::content::HandedIn;
-use crate::backlog::OwnerLimits;
+use crate::backlog::{OwnerLimits, stored_bytes};
 use crate::handed_in::PAGE;
 use crate::ops::{Kind, Post, Posted, Submit};
 use crate::record::{NewRequest, Submitted};
@@ -48,11 +48,15 @@ pub async fn run(store: Store, shutdown: Shutdown) {
             () = shutdown.stopping() => return,
             found_room = store.look(&mut after) => found_room,
         };
+        // Without room, another look finds none either until something ends, however often the program signals.
+        let heeds_signals = matches!(found_room, Ok(true));
         match found_room {
             Ok(true) => is_told = false,
             Ok(false) if !is_told => {
                 is_told = true;
-                tracing::warn!("what was handed in waits in the table handed_in, because too many requests wait");
+                tracing::warn!(
+                    "what was handed in waits in the table handed_in, because the store has no room for it now"
+                );
             }
             Ok(false) => {}
             Err(Error::Closed) => return shutdown.stopping().await,
@@ -62,7 +66,7 @@ pub async fn run(store: Store, shutdown: Shutdown) {
         }
         tokio::select! {
             () = shutdown.stopping() => return,
-            () = store.0.shared.local.wake.handed_in.notified() => {}
+            () = store.0.shared.local.wake.handed_in.notified(), if heeds_signals => {}
             () = tokio::time::sleep(LOOK) => {}
         }
     }
@@ -86,10 +90,12 @@ impl Store {
             }
             let is_last = is_last && ids.len() == rows;
             let next = ids.last().cloned().filter(|_| !is_last).unwrap_or_default();
+            // If a row of this page causes an error, the next look begins after the page, so that the row does not hold up
+            // the rows behind it.
+            *after = next;
             let contents = self.reader()?.hand_in_contents(ids).await.map_err(Error::Backend)?;
             let taken = join_all(contents.iter().map(|(id, content)| self.take(id.clone(), content)));
             let taken = taken.await.into_iter().collect::<Result<Vec<_>, Error>>()?;
-            *after = next;
             found_room &= !taken.contains(&Taken::Later);
             in_vain = if taken.iter().all(|taken| *taken == Taken::Later) { in_vain + 1 } else { 0 };
             if is_last {
@@ -122,6 +128,11 @@ impl Store {
         };
         let taken = match handed_in {
             HandedIn::Request(request) => {
+                // Nobody is refused here, so a row without room must not count as a refusal.
+                let bytes = stored_bytes(&request.headers, &request.body);
+                if self.0.shared.space.is_low() || !self.0.shared.local.backlog.has_room(&request.route, bytes) {
+                    return Ok(Taken::Later);
+                }
                 let Ok(slot) = self.slot_of(&request, OwnerLimits::default()) else { return Ok(Taken::Later) };
                 let submit = Submit { request, room: None, is_handed_in: true, slot: Some(slot) };
                 self.written::<Submit>(submit).await.map(|answer| {

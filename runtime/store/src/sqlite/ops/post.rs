@@ -7,8 +7,8 @@ use crate::sqlite::{Batch, handed_in};
 impl Apply for Post {
     fn apply(batch: &mut Batch<'_>) -> Result<(), rusqlite::Error> {
         for (at, op) in batch.of::<Self>() {
-            if let Some(id) = op.hand_in()
-                && !handed_in::take(batch.conn, &id)?
+            if let Some((id, first)) = op.hand_in().zip(op.reports.first())
+                && (!handed_in::take(batch.conn, &id)? || handed_in::is_known_report(batch.conn, first.report.id)?)
             {
                 batch.answer::<Self>(at, Posted::Before);
                 continue;
