@@ -247,7 +247,7 @@ async fn a_new_database_takes_the_folder_beside_it() {
         }
     }
     server.restart();
-    server.process.wait_for("whose database is no longer there");
+    server.process.wait_for("which was beside it before");
     let status = ended(&server, "/reply", json!({"kind": "bytes", "content_type": "x/y"})).await;
     assert_eq!(status["status"], "completed", "{status}");
 }

@@ -15,7 +15,7 @@ use postback_wire::secret::PublicKey;
 
 /// The path of the keys. Verifiers of fal's webhooks read the keys of fal at the same path.
 pub(super) const PATH: &str = "/.well-known/jwks.json";
-/// A receiver may keep the keys for an hour. The guide for operators says to wait longer than this when a key is
+/// A receiver may keep the keys for an hour. The guide for receivers says to wait longer than this when a key is
 /// replaced.
 const CACHED: HeaderValue = HeaderValue::from_static("public, max-age=3600");
 const JWKS: HeaderValue = HeaderValue::from_static("application/jwk-set+json");

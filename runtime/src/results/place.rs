@@ -36,7 +36,7 @@ pub(crate) struct Place {
     base: Path,
     /// The folder, if the objects are files.
     pub(super) folder: Option<PathBuf>,
-    /// Whether the name of the folder is that of the database, and so cannot be that of another store.
+    /// Whether the name of the folder is that of the database, and nobody has chosen it.
     pub(super) is_beside_store: bool,
     /// How many bytes are in the memory. `None`: the objects are elsewhere.
     filled: Option<Arc<AtomicU64>>,

@@ -44,7 +44,7 @@ pub(crate) async fn sweep(results: &Results, store: Store, stop: Shutdown) {
 
 /// Looks at all results once, if the place has the mark of this store.
 async fn in_own_place(results: &Results, store: &Store) -> Result<u64, String> {
-    if !results.take_place().await.map_err(|error| Causes(&error).to_string())? {
+    if !results.may_sweep().await.map_err(|error| Causes(&error).to_string())? {
         return Ok(0);
     }
     if let Some(folder) = results.place.folder.clone() {

@@ -46,8 +46,11 @@ pub(super) async fn own_results(served: &Served, store: &Store) -> Result<(), Ma
 #[cfg(feature = "multipart")]
 async fn delete_left_files(stop: Shutdown) {
     loop {
-        // A panic there is logged, and the next look is the next try.
-        let _ = tokio::task::spawn_blocking(handler::delete_left_files).await;
+        // A panic there is logged, and the next look is the next try. A stop does not wait for the look.
+        tokio::select! {
+            () = stop.stopping() => return,
+            _ = tokio::task::spawn_blocking(handler::delete_left_files) => {}
+        }
         tokio::select! {
             () = stop.stopping() => return,
             () = tokio::time::sleep(LEFT_FILES) => {}
