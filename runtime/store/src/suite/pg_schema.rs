@@ -33,7 +33,7 @@ async fn a_key_of_version_1_still_makes_one_request() {
     let store = world.open().await;
     assert_eq!(store.submit(keyed("1")).await.unwrap(), Submitted::New);
     store.close().await;
-    let as_version_1 = "DROP TABLE checkpoint; DROP TABLE series; DROP TABLE schedule; \
+    let as_version_1 = "DROP TABLE checkpoint; DROP TABLE series; DROP TABLE schedule; DROP TABLE handed_in; \
                         ALTER TABLE node DROP COLUMN seen, DROP COLUMN is_empty, DROP COLUMN name, DROP COLUMN version; \
                         ALTER TABLE request DROP COLUMN begun; DROP INDEX node_living; \
                         ALTER TABLE request DROP COLUMN idempotency, ADD COLUMN key text, ADD COLUMN digest bytea, \
