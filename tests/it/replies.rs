@@ -21,7 +21,7 @@ async fn get(server: &Server, path: &str) -> reqwest::Response {
     server.client.get(server.path(path)).send().await.unwrap()
 }
 
-/// The names of the results in a folder. The mark of the store is none.
+/// Returns the names of the results in a folder, without the mark of the store.
 fn kept(folder: &Path) -> Vec<String> {
     let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name != ".postback-store").collect()

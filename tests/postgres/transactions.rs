@@ -67,7 +67,7 @@ pub fn a_transaction_is_taken_once_by_one_of_several_servers() {
         for (n, order) in all.collect::<Vec<_>>().into_iter().enumerate() {
             let id = order.await.unwrap().expect("an answer");
             let id = id.as_str().expect("the id of a request").to_owned();
-            // The other node answers for it, whoever has taken it.
+            // Both nodes answer for a request, and either may have taken it. The one that got the order is not asked.
             let get = client().get(format!("{}/ship/{id}?wait=30", urls[(n + 1) % 2])).send();
             let shipped: Value = get.await.unwrap().json().await.unwrap();
             assert_eq!(shipped["result"], format!("shipped order-{n}"), "{shipped}");

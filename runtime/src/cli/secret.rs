@@ -120,6 +120,7 @@ mod tests {
         assert!(message("").starts_with("standard input: a signing secret starts with `whsec_`"));
         assert!(message(&"x".repeat(10_000)).starts_with("standard input: a signing secret"));
     }
+
     #[test]
     fn the_keys_of_several_secrets_are_one_document() {
         let (one, two) = (key_pair().output, key_pair().output);

@@ -1,8 +1,8 @@
-//! Sends progress reports while a request runs. The store does not have them: each is sent at once or not at all. For each
-//! run and webhook, at most one attempt is in flight.
+//! Sends progress reports while a request runs. The store does not have them: each is sent at once or not at all. For
+//! each run and webhook, at most one attempt is in flight.
 //!
-//! Invariants: a run can end its attempt, and learns when nothing of the attempt is left. An attempt takes less time than the margin that a node keeps of its lease, so no attempt goes on after
-//! another node has taken the request over.
+//! Invariants: a run can end its attempt, and learns when nothing of the attempt is left. An attempt takes less time than
+//! the margin that a node keeps of its lease, so no attempt goes on after another node has taken the request over.
 
 use std::time::Duration;
 

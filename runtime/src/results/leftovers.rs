@@ -35,8 +35,7 @@ fn is_upload(name: &str) -> bool {
 }
 
 fn is_old(written: SystemTime, now: Timestamp) -> bool {
-    let now = SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(now.micros()).unwrap_or_default());
-    now.duration_since(written).is_ok_and(|age| age >= AGE)
+    now.system_time().duration_since(written).is_ok_and(|age| age >= AGE)
 }
 
 #[cfg(test)]
@@ -51,7 +50,7 @@ mod tests {
     fn only_old_files_of_uploads_are_deleted() {
         let folder = tempfile::tempdir().unwrap();
         let now = Clock::system().now();
-        let old = SystemTime::UNIX_EPOCH + Duration::from_micros(now.micros().unsigned_abs()) - AGE;
+        let old = now.system_time() - AGE;
         let made = |name: &str, written: SystemTime| {
             let file = File::create(folder.path().join(name)).unwrap();
             file.set_modified(written).unwrap();

@@ -45,11 +45,11 @@ pub(crate) enum MarkError {
 }
 
 impl Results {
-    /// Checks that the place has the mark of this store, and writes the mark if there is none. Returns `false` if there is
-    /// nothing yet: the folder is made when the first result comes.
+    /// Checks that the place has the mark of this store, and writes the mark if the place has none. Returns `false` if the
+    /// place is a folder that is not there yet.
     pub(crate) async fn take_place(&self) -> Result<bool, MarkError> {
         let Some(owner) = self.owner.get().filter(|_| !self.place.is_memory()) else { return Ok(true) };
-        if self.place.folder.as_ref().is_some_and(|folder| !folder.exists()) {
+        if self.place.is_missing() {
             return Ok(false);
         }
         self.is_marked.get_or_try_init(|| self.mark(owner)).await.map(|()| true)
@@ -58,7 +58,7 @@ impl Results {
     /// Whether this store may delete results in the place now: it has the mark of this store.
     pub(super) async fn may_sweep(&self) -> Result<bool, MarkError> {
         let Some(owner) = self.owner.get().filter(|_| !self.place.is_memory()) else { return Ok(true) };
-        if owner.store.is_none() || !self.take_place().await? {
+        if owner.store.is_none() || self.place.is_missing() {
             return Ok(false);
         }
         self.mark(owner).await.map(|()| true)

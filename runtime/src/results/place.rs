@@ -78,6 +78,11 @@ impl Place {
         Ok(Self { objects, signer: None, base, folder: Some(absolute), is_beside_store: false, filled: None, shown })
     }
 
+    /// Whether the place is a folder that is not there yet. It is made when the first result comes.
+    pub(super) fn is_missing(&self) -> bool {
+        self.folder.as_ref().is_some_and(|folder| !folder.exists())
+    }
+
     /// The same folder, which is beside the database and has its name.
     #[cfg(feature = "sqlite")]
     pub(crate) fn beside_store(self) -> Self {

@@ -62,7 +62,7 @@ async fn in_own_place(results: &Results, store: &Store) -> Result<u64, String> {
 /// Looks at all results once. Returns how many it has deleted.
 pub(super) async fn once(results: &Results, store: &Store) -> Result<u64, String> {
     let place = &results.place;
-    if place.folder.as_ref().is_some_and(|folder| !folder.exists()) {
+    if place.is_missing() {
         return Ok(0);
     }
     let mut objects = place.objects.list(place.prefix());

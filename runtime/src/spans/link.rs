@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::{
     Span as _, SpanContext, SpanId, SpanKind, TraceContextExt as _, TraceFlags, TraceId, TraceState, Tracer as _,
@@ -78,8 +77,8 @@ pub(super) fn past(
         KeyValue::new("route", route.to_owned()),
     ];
     let span = tracer.span_builder(format!("{name} {route}")).with_kind(SpanKind::Internal);
-    let span = span.with_start_time(time(begun)).with_attributes(attributes);
-    span.start_with_context(tracer, &below(Some(parent))).end_with_timestamp(time(ended));
+    let span = span.with_start_time(begun.system_time()).with_attributes(attributes);
+    span.start_with_context(tracer, &below(Some(parent))).end_with_timestamp(ended.system_time());
 }
 
 /// Returns the place of a span in its trace.
@@ -100,8 +99,4 @@ fn below(parent: Option<TraceParent>) -> Context {
     let (trace, span) = (TraceId::from_bytes(trace), SpanId::from_bytes(span));
     let state = TraceState::default();
     Context::new().with_remote_span_context(SpanContext::new(trace, span, TraceFlags::new(flags), true, state))
-}
-
-fn time(time: Timestamp) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(time.micros()).unwrap_or_default())
 }

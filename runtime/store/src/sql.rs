@@ -5,3 +5,4 @@ pub(crate) mod codec;
 pub(crate) mod states;
 #[cfg(all(feature = "sqlite", feature = "postgres"))]
 pub(crate) mod tables;
+pub(crate) mod waiting;

@@ -31,6 +31,11 @@ impl Timestamp {
         self.0.div_euclid(1_000_000)
     }
 
+    /// Returns the time as the standard library has it. A time before 1970 becomes that of 1970.
+    pub fn system_time(self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_micros(u64::try_from(self.0).unwrap_or_default())
+    }
+
     #[must_use]
     pub fn saturating_add(self, by: Duration) -> Self {
         Self(self.0.saturating_add(micros_of(by)))

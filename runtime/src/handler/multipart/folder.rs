@@ -6,7 +6,7 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -76,8 +76,7 @@ fn delete_in(place: &Path, now: Timestamp) -> io::Result<usize> {
 fn is_left(folder: &Path, now: Timestamp) -> io::Result<bool> {
     // A link is not followed: others may write to the folder for temporary files.
     let about = folder.symlink_metadata()?;
-    let now = SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(now.micros()).unwrap_or_default());
-    let is_old = now.duration_since(about.modified()?).is_ok_and(|age| age >= AGE);
+    let is_old = now.system_time().duration_since(about.modified()?).is_ok_and(|age| age >= AGE);
     if !about.is_dir() || !is_old || !is_own(&about) {
         return Ok(false);
     }

@@ -124,6 +124,12 @@ impl Store {
         }
     }
 
+    /// Whether [`slot_of`](Self::slot_of) would find a slot now. Unlike there, nothing is counted as refused.
+    pub(crate) fn has_room(&self, request: &NewRequest) -> bool {
+        let bytes = stored_bytes(&request.headers, &request.body);
+        !self.0.shared.space.is_low() && self.0.shared.local.backlog.has_room(&request.route, bytes)
+    }
+
     /// Takes a slot among the waiting requests. Returns the bound that leaves no slot for the request.
     pub(crate) fn slot_of(&self, request: &NewRequest, limits: OwnerLimits) -> Result<QueueSlot, Bound> {
         self.0.shared.space.check()?;

@@ -4,8 +4,6 @@
 //! to be claimed. So each owner in the index has a request that can be claimed, and no statement here passes over rows,
 //! apart from those that another node is just claiming.
 
-use std::collections::HashMap;
-
 use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow, Postgres};
 use sqlx::query::Query;
@@ -17,29 +15,10 @@ use super::statement::{query, query_scalar};
 use crate::record::Owner;
 use crate::share::OWNERS;
 use crate::sql::states::sql;
+use crate::sql::waiting::{Head, HeadRow};
 
 /// How many requests of one route a claim marks as due. If more have become due, the next claim continues.
 const WAKE: i64 = 256;
-
-/// What waits of one route.
-#[derive(Default)]
-pub(super) struct Head {
-    /// The due time of a request that can be claimed now.
-    pub fresh: Option<i64>,
-    /// The due time of the first request that is not marked as due.
-    pub later: Option<i64>,
-    /// The due time of the first suspect: a request that was running when an earlier process ended.
-    pub suspect: Option<i64>,
-    /// The first and the last owner of requests that can be claimed now.
-    pub owners: Option<(Owner, Owner)>,
-}
-
-impl Head {
-    /// Returns when the next request of the route can be claimed.
-    pub(super) fn next(&self, suspects: bool) -> Option<i64> {
-        [self.fresh, self.later, self.suspect.filter(|_| suspects)].into_iter().flatten().min()
-    }
-}
 
 /// Returns a [`Head`] for each route, in the order of the routes.
 ///
@@ -77,20 +56,13 @@ pub(super) async fn heads(conn: &mut PgConnection, routes: &[String]) -> Result<
                  WHERE state = {queued} AND crashes > 0 AND r.route = i.route), NULL, NULL \
          FROM suspect AS i WHERE i.route = ANY($1)"
     );
-    let mut waiting: HashMap<String, Head> = HashMap::new();
-    for row in query(sql).bind(routes).fetch_all(conn).await? {
-        let head = waiting.entry(row.try_get(0)?).or_default();
-        let due = row.try_get(2)?;
-        match row.try_get::<i32, _>(1)? {
-            0 => {
-                let owner = |column| row.try_get::<Option<&str>, _>(column).map(|owner| owner.map(Owner::from));
-                (head.fresh, head.owners) = (due, owner(3)?.zip(owner(4)?));
-            }
-            1 => head.later = due,
-            _ => head.suspect = due,
-        }
-    }
-    Ok(routes.iter().map(|route| waiting.remove(route).unwrap_or_default()).collect())
+    let rows = query(sql).bind(routes).fetch_all(conn).await?;
+    let owner = |row: &PgRow, column| row.try_get::<Option<&str>, _>(column).map(|owner| owner.map(Owner::from));
+    let one = |row: &PgRow| {
+        let (index, owners) = (row.try_get::<i32, _>(1)?.into(), owner(row, 3)?.zip(owner(row, 4)?));
+        Ok(HeadRow { route: row.try_get(0)?, index, due: row.try_get(2)?, owners })
+    };
+    Head::of_each(routes, rows.iter().map(one))
 }
 
 /// Marks requests of this route as due that have become due.

@@ -3,14 +3,13 @@
 //! The index `request_due` has only requests that are due. Its rows are ordered by route, by owner, and then as they are
 //! to be claimed. So each owner in the index has a request that can be claimed, and no statement here passes over rows.
 
-use std::collections::HashMap;
-
 use super::Batch;
 use super::codec::{CLAIM_BYTES, json};
 use super::statement::{Query, Row, query, query_scalar};
 use super::states::sql;
 use crate::record::Owner;
 use crate::share::OWNERS;
+use crate::sql::waiting::{Head, HeadRow};
 use rusqlite::Connection;
 
 /// How many requests of one route a claim marks as due. If more have become due, the next claim continues.
@@ -19,26 +18,6 @@ const WAKE: i64 = 256;
 pub(super) const CRASHES: usize = 6;
 pub(super) const OWNER: usize = 9;
 const SIZE: usize = 14;
-
-/// What waits of one route.
-#[derive(Default)]
-pub(super) struct Head {
-    /// The due time of a request that can be claimed now.
-    pub fresh: Option<i64>,
-    /// The due time of the first request that is not marked as due.
-    pub later: Option<i64>,
-    /// The due time of the first suspect: a request that was running when an earlier process ended.
-    pub suspect: Option<i64>,
-    /// The first and the last owner of requests that can be claimed now.
-    pub owners: Option<(Owner, Owner)>,
-}
-
-impl Head {
-    /// Returns when the next request of the route can be claimed.
-    pub(super) fn next(&self, suspects: bool) -> Option<i64> {
-        [self.fresh, self.later, self.suspect.filter(|_| suspects)].into_iter().flatten().min()
-    }
-}
 
 /// Returns a [`Head`] for each route, in the order of the routes.
 ///
@@ -77,20 +56,13 @@ pub(super) fn heads(conn: &Connection, routes: &[String]) -> Result<Vec<Head>, r
                  WHERE state = {queued} AND crashes > 0 AND r.route = i.route ORDER BY due, seq LIMIT 1), NULL, NULL \
          FROM suspect AS i WHERE i.route IS NOT NULL"
     );
-    let mut waiting: HashMap<String, Head> = HashMap::new();
-    for row in query(sql).fetch_all(conn)? {
-        let head = waiting.entry(row.try_get(0)?).or_default();
-        let due = row.try_get(2)?;
-        match row.try_get::<i64>(1)? {
-            0 => {
-                let owner = |column| row.try_get::<Option<&str>>(column).map(|owner| owner.map(Owner::from));
-                (head.fresh, head.owners) = (due, owner(3)?.zip(owner(4)?));
-            }
-            1 => head.later = due,
-            _ => head.suspect = due,
-        }
-    }
-    Ok(routes.iter().map(|route| waiting.remove(route).unwrap_or_default()).collect())
+    let rows = query(sql).fetch_all(conn)?;
+    let owner = |row: &Row, column| row.try_get::<Option<&str>>(column).map(|owner| owner.map(Owner::from));
+    let one = |row: &Row| {
+        let owners = owner(row, 3)?.zip(owner(row, 4)?);
+        Ok(HeadRow { route: row.try_get(0)?, index: row.try_get(1)?, due: row.try_get(2)?, owners })
+    };
+    Head::of_each(routes, rows.iter().map(one))
 }
 
 /// Marks requests of this route as due that have become due.

@@ -19,7 +19,8 @@ use postback_wire::id::{ReportId, RequestId};
 use postback_wire::time::Timestamp;
 use postback_wire::webhook::Target;
 
-/// The version of this form. Whoever raises it also adds a step to the schemas, so that no earlier program meets it.
+/// The version of this form. A change that raises it must also add a step to the schemas. Then earlier programs do not open
+/// the store, and never read the new form.
 const VERSION: u32 = 1;
 
 /// A request or reports that a transaction hands in.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 
 use super::content::HandedIn;
-use crate::backlog::{OwnerLimits, stored_bytes};
+use crate::backlog::OwnerLimits;
 use crate::handed_in::PAGE;
 use crate::ops::{Kind, Post, Posted, Submit};
 use crate::record::{NewRequest, Submitted};
@@ -108,9 +108,6 @@ impl Store {
     /// Takes a request that was handed in now, if there is one with this id. Returns what is known of it without a look at
     /// the other tables: perhaps it found no room, or another node is taking it. `None`: no such request was handed in.
     pub(crate) async fn take_request(&self, id: &RequestId) -> Result<Option<Summary>, Error> {
-        if self.hand_in_statement().is_none() {
-            return Ok(None);
-        }
         let contents = self.reader()?.hand_in_contents(vec![id.to_string()]).await.map_err(Error::Backend)?;
         let Some((id, content)) = contents.into_iter().next() else { return Ok(None) };
         let Ok(HandedIn::Request(request)) = HandedIn::read(&id, &content) else { return Ok(None) };
@@ -129,8 +126,7 @@ impl Store {
         let taken = match handed_in {
             HandedIn::Request(request) => {
                 // Nobody is refused here, so a row without room must not count as a refusal.
-                let bytes = stored_bytes(&request.headers, &request.body);
-                if self.0.shared.space.is_low() || !self.0.shared.local.backlog.has_room(&request.route, bytes) {
+                if !self.has_room(&request) {
                     return Ok(Taken::Later);
                 }
                 let Ok(slot) = self.slot_of(&request, OwnerLimits::default()) else { return Ok(Taken::Later) };

@@ -10,9 +10,10 @@ use super::Apply;
 use crate::ops::{ClaimRequests, Claimed};
 use crate::postgres::Batch;
 use crate::postgres::requests::{CRASHES, OWNER, claimed};
-use crate::postgres::waiting::{self, Head};
+use crate::postgres::waiting;
 use crate::record::{self, Owner};
 use crate::share::{Line, shares};
+use crate::sql::waiting::Head;
 use postback_wire::time::Timestamp;
 
 impl Apply for ClaimRequests {

@@ -8,9 +8,10 @@ use super::Apply;
 use crate::ops::{ClaimRequests, Claimed};
 use crate::record::{self, Owner};
 use crate::share::{Line, shares};
+use crate::sql::waiting::Head;
 use crate::sqlite::Batch;
 use crate::sqlite::requests::claimed;
-use crate::sqlite::waiting::{self, CRASHES, Head, OWNER};
+use crate::sqlite::waiting::{self, CRASHES, OWNER};
 use postback_wire::time::Timestamp;
 
 impl Apply for ClaimRequests {
