@@ -10,6 +10,7 @@ mod connect;
 pub(crate) mod copied;
 mod handed_in;
 mod idempotency;
+pub(super) mod keys;
 mod list;
 mod lock;
 mod ops;
@@ -36,6 +37,7 @@ use rusqlite::Connection;
 use std::sync::Arc;
 
 use self::connect::{Connector, is_permanent};
+use self::keys::Keys;
 use self::owner::Owner;
 use self::readers::Readers;
 pub(crate) use self::remote::open;
@@ -69,7 +71,7 @@ fn start(mut connector: Connector, node: NodeId, clock: &Clock) -> Result<(Sqlit
     schema::check(&connector)?;
     let conn = connector.write().map_err(failed)?;
     schema::migrate(&conn).map_err(failed)?;
-    let start = Start::load(&conn, node, clock.now()).map_err(failed)?;
+    let (start, keys) = Start::load(&conn, node, clock.now()).map_err(failed)?;
     let mut left = read::left(&conn).map_err(failed)?;
     left.id = Some(schema::store_id(&conn, node).map_err(failed)?);
     (left.backlog, left.owners) = read::backlog(&conn).map_err(failed)?;
@@ -84,6 +86,7 @@ fn start(mut connector: Connector, node: NodeId, clock: &Clock) -> Result<(Sqlit
         request_rows: RowIds::default(),
         report_rows: RowIds::default(),
         texts: Texts::default(),
+        keys,
         turns: Turns::default(),
         untidy: None,
         begun: Arc::new(begun),
@@ -106,6 +109,7 @@ struct Sqlite {
     request_rows: RowIds<RequestId>,
     report_rows: RowIds<ReportId>,
     texts: Texts,
+    keys: Keys,
     /// Whose turn it was last, among the routes and their owners.
     turns: Turns,
     tidiness: upkeep::Tidiness,
@@ -131,7 +135,7 @@ struct Start {
 }
 
 impl Start {
-    fn load(conn: &Connection, node: NodeId, now: Timestamp) -> Result<Self, rusqlite::Error> {
+    fn load(conn: &Connection, node: NodeId, now: Timestamp) -> Result<(Self, Keys), rusqlite::Error> {
         // The new number must be greater than the numbers in all claims, because a claim may have a number whose row in
         // the table `node` is missing.
         let sql = sql!(
@@ -143,11 +147,14 @@ impl Start {
         query(sql).bind(node.to_string()).bind(now.micros()).execute(conn)?;
         let node = conn.last_insert_rowid();
         let row = query(
-            "SELECT commits, \
+            "SELECT commits, keys_filed, \
              (SELECT coalesce(max(seq), 0) FROM request), (SELECT coalesce(max(seq), 0) FROM report) FROM progress",
         )
         .fetch_one(conn)?;
-        Ok(Self { node, commits: row.try_get(0)?, last_request: row.try_get(1)?, last_report: row.try_get(2)? })
+        let start =
+            Self { node, commits: row.try_get(0)?, last_request: row.try_get(2)?, last_report: row.try_get(3)? };
+        let keys = Keys::load(conn, row.try_get(1)?, start.last_request)?;
+        Ok((start, keys))
     }
 }
 
@@ -158,6 +165,7 @@ struct Batch<'a> {
     request_rows: &'a mut RowIds<RequestId>,
     report_rows: &'a mut RowIds<ReportId>,
     texts: &'a mut Texts,
+    keys: &'a mut Keys,
     turns: &'a mut Turns,
     had_begun: Option<&'a begun::Left>,
     ops: &'a [Op],
@@ -204,7 +212,9 @@ impl Sqlite {
         // After this line, `self.conn` is empty until the state of the transaction is known. Then the connection is
         // stored in `self.conn` again.
         let (wall, due) = (now.wall.micros(), now.due.micros());
-        let count = query("UPDATE progress SET commits = commits + 1, wall = ?1, due = ?2").bind(wall).bind(due);
+        let filed = self.keys.begin(self.start.last_request);
+        let count = query("UPDATE progress SET commits = commits + 1, wall = ?1, due = ?2, keys_filed = ?3");
+        let count = count.bind(wall).bind(due).bind(filed);
         let begun = query("BEGIN IMMEDIATE").execute(&conn).and_then(|_| count.execute(&conn));
         if let Err(error) = begun {
             discard(conn);
@@ -246,6 +256,7 @@ impl Sqlite {
             request_rows: &mut self.request_rows,
             report_rows: &mut self.report_rows,
             texts: &mut self.texts,
+            keys: &mut self.keys,
             turns: &mut self.turns,
             had_begun: self.had_begun.as_ref(),
             ops,
@@ -255,6 +266,7 @@ impl Sqlite {
             now,
         };
         batch.apply()?;
+        batch.keys.file(conn, batch.start.last_request)?;
         // Invariant: every operation has an answer, because every kind of operation sets the answers of its operations.
         debug_assert!(batch.replies.iter().all(Option::is_some), "an operation has no answer");
         Ok((batch.replies.into_iter().flatten().collect(), batch.after_commit))
@@ -265,6 +277,7 @@ impl Sqlite {
         self.start.commits += 1;
         self.request_rows.committed();
         self.report_rows.committed();
+        self.keys.committed();
         self.tidiness.wrote(ops, after_commit.purged);
         if after_commit.recovered {
             self.begun.restart();

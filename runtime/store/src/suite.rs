@@ -142,6 +142,8 @@ const ON_SQLITE_ALONE: &[fn()] = &[
     super::sqlite::schema::tests::a_file_of_version_1_is_brought_up_to_date,
     super::sqlite::upkeep::tests::a_log_that_a_reader_pins_is_copied_once_it_is_gone,
     super::sqlite::tests::the_outcome_of_a_commit_is_looked_up,
+    super::sqlite::keys::tests::a_key_is_known_wherever_it_is,
+    super::sqlite::keys::tests::a_request_that_is_deleted_gives_its_key_back,
     crash::only_what_had_begun_counts_the_death_of_its_process,
     durable::reader_pins_wal,
     durable::room_is_given_back_after_a_purge,

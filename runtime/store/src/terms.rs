@@ -27,7 +27,7 @@ pub struct Terms {
 /// keeps the key as long as the request. A second request with the same key is not written.
 ///
 /// A digest makes the rows and the index of the keys small, whatever callers bring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IdempotencyKey([u8; 16]);
 
 impl IdempotencyKey {
@@ -44,6 +44,12 @@ impl IdempotencyKey {
         let mut key = [0; 16];
         key.copy_from_slice(digest.split_at(16).0);
         Self(key)
+    }
+
+    /// Returns the key that has these bytes. `None`: they are no key.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn stored(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
     }
 
     #[cfg(any(feature = "sqlite", feature = "postgres"))]

@@ -4,6 +4,7 @@ use rusqlite::Connection;
 use rusqlite::functions::FunctionFlags;
 
 use super::codec::headers_from_bytes;
+use super::keys;
 use super::statement::{Row, query};
 use crate::identity::query_of;
 use crate::record::{NewRequest, Submitted};
@@ -11,21 +12,31 @@ use crate::terms::IdempotencyKey;
 use postback_wire::id::RequestId;
 
 /// Returns the answer to a request whose id or idempotency key was used before.
-pub(super) fn accepted(conn: &Connection, request: &NewRequest) -> Result<Option<Submitted>, rusqlite::Error> {
+/// `fresh` is the row number of the request that may have its key, according to the keys in memory.
+pub(super) fn accepted(
+    conn: &Connection,
+    request: &NewRequest,
+    fresh: Option<i64>,
+) -> Result<Option<Submitted>, rusqlite::Error> {
     match known(conn, request)? {
         Some((_, answer)) => Ok(Some(answer)),
-        None => by_key(conn, request),
+        None => by_key(conn, request, fresh),
     }
 }
 
 /// Returns the answer to a request that was not written, because its id or its key is taken. A request that is known by
 /// its id takes its key, unless it has brought another key before: so the keys of a request are bounded. A key of
 /// another request stays with that request.
-pub(super) fn repeated(conn: &Connection, request: &NewRequest) -> Result<Option<Submitted>, rusqlite::Error> {
-    let Some((seq, answer)) = known(conn, request)? else { return by_key(conn, request) };
-    if let (Submitted::Known, Some(key)) = (&answer, &request.idempotency) {
-        let sql = "UPDATE OR IGNORE request SET idempotency = ?1 WHERE seq = ?2 AND idempotency IS NULL";
-        query(sql).bind(key.as_bytes()).bind(seq).execute(conn)?;
+pub(super) fn repeated(
+    conn: &Connection,
+    request: &NewRequest,
+    fresh: Option<i64>,
+) -> Result<Option<Submitted>, rusqlite::Error> {
+    let Some((seq, answer)) = known(conn, request)? else { return by_key(conn, request, fresh) };
+    if let (Submitted::Known, Some(key)) = (&answer, &request.idempotency)
+        && by_key(conn, request, fresh)?.is_none()
+    {
+        keys::give(conn, key, seq)?;
     }
     Ok(Some(answer))
 }
@@ -42,13 +53,13 @@ fn known(conn: &Connection, request: &NewRequest) -> Result<Option<(i64, Submitt
 }
 
 /// Returns the answer to a request whose key an earlier request has.
-fn by_key(conn: &Connection, request: &NewRequest) -> Result<Option<Submitted>, rusqlite::Error> {
+fn by_key(conn: &Connection, request: &NewRequest, fresh: Option<i64>) -> Result<Option<Submitted>, rusqlite::Error> {
     let Some(key) = request.idempotency else { return Ok(None) };
     let sql = "SELECT r.id, CASE length(b.body) WHEN ?2 THEN b.body END, b.headers \
-               FROM request AS r JOIN request_body AS b ON b.seq = r.seq WHERE r.idempotency = ?1";
-    let Some(row) = query(sql).bind(key.as_bytes()).bind(length(request)).fetch_optional(conn)? else {
-        return Ok(None);
-    };
+               FROM request AS r JOIN request_body AS b ON b.seq = r.seq \
+               WHERE r.seq = coalesce(?3, (SELECT seq FROM request_key WHERE key = ?1)) AND r.idempotency = ?1";
+    let found = query(sql).bind(key.as_bytes()).bind(length(request)).bind(fresh);
+    let Some(row) = found.fetch_optional(conn)? else { return Ok(None) };
     let same = is_same(&row, 1, request)?;
     Ok(Some(if same { Submitted::Repeated(RequestId::stored(row.try_get(0)?)) } else { Submitted::KeyReused }))
 }

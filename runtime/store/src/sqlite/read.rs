@@ -15,6 +15,7 @@ use super::codec::{
     request_state, small, webhook_id,
 };
 use super::connect::READERS;
+use super::keys::Fresh;
 use super::ops::TRUST;
 use super::readers::Readers;
 use super::statement::{Row, query, query_scalar};
@@ -44,11 +45,12 @@ pub(super) struct Rows {
     /// Limits the number of readers that read pieces of large rows at the same time. A read of a piece takes long, so
     /// some readers are reserved for other reads.
     pieces: Semaphore,
+    keys: Fresh,
 }
 
 impl Rows {
-    pub(super) fn new(readers: Readers) -> Self {
-        Self { readers, pieces: Semaphore::new(READERS / 2) }
+    pub(super) fn new(readers: Readers, keys: Fresh) -> Self {
+        Self { readers, pieces: Semaphore::new(READERS / 2), keys }
     }
 
     /// Runs a read on a connection that reads.
@@ -281,7 +283,8 @@ impl Reader for Rows {
 
     fn accepted<'a>(&'a self, request: &'a NewRequest) -> BoxFuture<'a, Result<Option<Submitted>, Cause>> {
         let request = request.clone();
-        self.run(move |conn| idempotency::accepted(conn, &request))
+        let fresh = request.idempotency.as_ref().and_then(|key| self.keys.get(key));
+        self.run(move |conn| idempotency::accepted(conn, &request, fresh))
     }
 
     fn summary<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Summary>, Cause>> {

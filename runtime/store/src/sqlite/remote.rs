@@ -51,12 +51,12 @@ async fn open_with(connector: Connector, node: NodeId, clock: &Clock) -> Result<
     let (path, clock) = (connector.path().to_owned(), clock.clone());
     let started = OnThread::start("postback-sqlite", move || {
         let (sqlite, left) = start(connector, node, &clock)?;
-        let beside = (left, sqlite.readers.clone(), sqlite.begun.clone());
+        let beside = (left, sqlite.readers.clone(), sqlite.begun.clone(), sqlite.keys.fresh().clone());
         Ok((sqlite, beside))
     });
     let no_thread = |error: std::io::Error| OpenError::Backend { path, source: error.into() };
-    let (sqlite, (left, readers, begun)) = started.await.map_err(no_thread)??;
-    let reader = Arc::new(read::Rows::new(readers.clone()));
+    let (sqlite, (left, readers, begun, keys)) = started.await.map_err(no_thread)??;
+    let reader = Arc::new(read::Rows::new(readers.clone(), keys));
     Ok(Opened {
         backend: Box::new(Remote { sqlite, readers, untidy: false }),
         reader,

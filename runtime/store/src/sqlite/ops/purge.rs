@@ -8,6 +8,7 @@ use crate::parked::NOT_ENABLED;
 use crate::sizes;
 use crate::sqlite::Batch;
 use crate::sqlite::codec::{first_of, json};
+use crate::sqlite::keys;
 use crate::sqlite::statement::{Row, query, query_scalar};
 use crate::sqlite::states::sql;
 use postback_wire::time::Timestamp;
@@ -29,7 +30,7 @@ const ENDED_REQUESTS: &str = sql!(
          FROM request AS r LEFT JOIN request_body AS b ON b.seq = r.seq LEFT JOIN outcome AS o ON o.seq = r.seq \
          WHERE r.state >= {first end} AND r.route = ?2 AND r.finished < ?1"
     ),
-    ") RETURNING seq, id"
+    ") RETURNING seq, id, idempotency"
 );
 const ENDED_REPORTS: &str = sql!(
     "DELETE FROM report WHERE seq IN (",
@@ -130,6 +131,11 @@ fn routes_with_old(conn: &Connection, op: &Purge) -> Result<Vec<String>, rusqlit
 fn delete_requests(conn: &Connection, op: &Purge, route: &str, most: (usize, i64)) -> Result<usize, rusqlite::Error> {
     let before = op.before(route);
     let deleted = delete(conn, ENDED_REQUESTS, &OF_REQUEST, before.micros(), route, most)?;
+    for row in &deleted {
+        if let Some(key) = row.try_get::<Option<&[u8]>>(2)? {
+            keys::delete(conn, key, row.try_get(0)?)?;
+        }
+    }
     if before > op.before && !deleted.is_empty() {
         let ids = deleted.iter().map(|row| row.try_get::<String>(1)).collect::<Result<Vec<_>, _>>()?;
         let sql = sql!(

@@ -30,6 +30,13 @@ impl Apply for Submit {
                 batch.answer::<Self>(at, Submitted::Known);
                 continue;
             }
+            if let Some(key) = &request.idempotency
+                && batch.keys.may_be_taken(conn, key)?
+                && let Some(answer) = idempotency::repeated(conn, request, batch.keys.fresh().get(key))?
+            {
+                batch.answer::<Self>(at, answer);
+                continue;
+            }
             let (seq, is_pre_claimed) = (batch.start.last_request + 1, room.is_some());
             let state = if is_pre_claimed { RequestState::Running } else { RequestState::Queued };
             let Terms { priority, run_at, deadline, timeout } = request.terms;
@@ -53,12 +60,15 @@ impl Apply for Submit {
                 request.idempotency.as_ref().map(IdempotencyKey::as_bytes),
             ])?;
             if written == 0 {
-                // Invariant: only a taken id or a taken key keeps a request from being written.
-                let answer = idempotency::repeated(conn, request)?;
+                // Invariant: only a taken id keeps a request from being written.
+                let answer = idempotency::repeated(conn, request, None)?;
                 batch.answer::<Self>(at, answer.unwrap_or(Submitted::Conflict));
                 continue;
             }
             batch.start.last_request = seq;
+            if let Some(key) = &request.idempotency {
+                batch.keys.add(key, seq);
+            }
             if is_pre_claimed {
                 batch.request_rows.claimed(request.id.clone(), seq);
             }

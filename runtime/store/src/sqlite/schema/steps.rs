@@ -2,7 +2,7 @@
 
 /// The statements that change the schema from each version to the next version. An entry must never be edited, because
 /// existing database files were made with it.
-pub(super) const STEPS: [&str; 20] = [
+pub(super) const STEPS: [&str; 21] = [
     VERSION_1,
     VERSION_2,
     VERSION_3,
@@ -23,6 +23,7 @@ pub(super) const STEPS: [&str; 20] = [
     SERIES,
     CHECKPOINT_TIMES,
     HANDED_IN,
+    KEYS_FILED,
 ];
 
 pub(super) const VERSION_1: &str = "
@@ -300,4 +301,14 @@ CREATE TABLE handed_in (
 );
 CREATE INDEX handed_in_waits ON handed_in (id) WHERE problem IS NULL;
 CREATE INDEX handed_in_aside ON handed_in (id) WHERE problem IS NOT NULL;
+";
+
+/// The statements that move the index of idempotency keys into a table, to which keys are added in their order.
+const KEYS_FILED: &str = "
+DROP INDEX request_key;
+CREATE TABLE request_key (key BLOB PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO request_key SELECT idempotency, seq FROM request WHERE idempotency IS NOT NULL ORDER BY idempotency;
+-- The keys of requests up to this row number are in `request_key`. Those of later requests are in memory.
+ALTER TABLE progress ADD COLUMN keys_filed INTEGER NOT NULL DEFAULT 0;
+UPDATE progress SET keys_filed = (SELECT coalesce(max(seq), 0) FROM request);
 ";
