@@ -148,16 +148,14 @@ impl Trace {
 
     /// Adds the headers of the trace to a webhook, unless its user has set them.
     pub(super) fn continue_in(&self, webhook: &mut Webhook, report: ReportId) {
-        let mut own = webhook.own().clone();
-        if own.headers.contains_key(TRACEPARENT) {
+        if webhook.own().headers.contains_key(TRACEPARENT) {
             return;
         }
         let parent = if self.is_run { self.parent } else { self.parent.child(report.as_span()) };
-        let parent = parent.to_string();
-        own.headers
-            .extend(HeaderValue::try_from(parent).ok().map(|parent| (HeaderName::from_static(TRACEPARENT), parent)));
-        own.headers.extend(self.state.clone().map(|state| (HeaderName::from_static(TRACESTATE), state)));
-        *webhook = webhook.clone().with_own(own);
+        let parent = HeaderValue::try_from(parent.to_string()).ok();
+        let headers = &mut webhook.own_mut().headers;
+        headers.extend(parent.map(|parent| (HeaderName::from_static(TRACEPARENT), parent)));
+        headers.extend(self.state.clone().map(|state| (HeaderName::from_static(TRACESTATE), state)));
     }
 }
 

@@ -41,12 +41,15 @@ impl TraceParent {
     /// Parses a header value. Returns `None` if the specification calls the value invalid: the trace then starts anew. A
     /// value of a later version is read as far as version 00 defines it.
     pub fn parse(text: &str) -> Option<Self> {
-        let (head, rest) = text.split_at_checked(55)?;
-        let mut parts = head.split('-');
-        let mut part = |len: usize| parts.next().filter(|part| part.len() == len);
-        let (version, trace, span, flags) = (part(2)?, part(32)?, part(16)?, part(2)?);
+        let (version, mut rest) = text.as_bytes().split_at_checked(2)?;
+        let mut part = |len: usize| {
+            let (part, after) = rest.strip_prefix(b"-")?.split_at_checked(len)?;
+            rest = after;
+            Some(part)
+        };
+        let (trace, span, flags) = (part(32)?, part(16)?, part(2)?);
         let [version] = bytes(version)?;
-        let fits = if version == 0 { rest.is_empty() } else { rest.is_empty() || rest.starts_with('-') };
+        let fits = rest.is_empty() || version != 0 && rest.starts_with(b"-");
         let (trace, span, [flags]) = (bytes(trace)?, bytes(span)?, bytes(flags)?);
         if version == 0xff || !fits {
             return None;
@@ -86,7 +89,7 @@ pub fn is_tracestate(text: &str) -> bool {
     !text.is_empty() && text.len() <= MAX_TRACESTATE && text.bytes().all(is_printable)
 }
 
-fn bytes<const N: usize>(hex: &str) -> Option<[u8; N]> {
+fn bytes<const N: usize>(hex: &[u8]) -> Option<[u8; N]> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
         // The specification allows lower-case letters only.
@@ -94,7 +97,7 @@ fn bytes<const N: usize>(hex: &str) -> Option<[u8; N]> {
         _ => None,
     };
     let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().as_chunks::<2>().0) {
+    for (byte, pair) in bytes.iter_mut().zip(hex.as_chunks::<2>().0) {
         *byte = digit(pair[0])? << 4 | digit(pair[1])?;
     }
     Some(bytes)

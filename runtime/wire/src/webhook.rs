@@ -163,15 +163,20 @@ impl Webhook {
     #[doc(hidden)]
     #[must_use]
     pub fn with_own(mut self, own: Own) -> Self {
-        Arc::make_mut(&mut self.0).own = own;
+        *self.own_mut() = own;
         self
+    }
+
+    #[doc(hidden)]
+    pub fn own_mut(&mut self) -> &mut Own {
+        &mut Arc::make_mut(&mut self.0).own
     }
 
     #[doc(hidden)]
     #[must_use]
     pub fn chosen_by(mut self, by: Option<Provenance>) -> Self {
         if self.own().chosen_by != by {
-            Arc::make_mut(&mut self.0).own.chosen_by = by;
+            self.own_mut().chosen_by = by;
         }
         self
     }
