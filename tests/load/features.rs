@@ -61,7 +61,7 @@ pub(crate) fn run(options: &Options) -> bool {
     let (mut with, secured) = roundtrip::start_server(closed.path(), &receiver, &options.log);
     let side = |name, token: Option<&str>, key, trace| {
         let (load, process) = if token.is_some() { (&secured, with.id()) } else { (&plain, without.id()) };
-        let brings = Brings { token: token.map(str::to_owned), key, trace };
+        let brings = Brings { token: token.map(str::to_owned), key, trace, ..Brings::default() };
         Side { name, load: Arc::new(load.bringing(brings)), process, turns: Vec::new() }
     };
     let mut sides = vec![

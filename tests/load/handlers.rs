@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use postback_tests::{Process, client};
+use postback_tests::client;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -54,15 +54,6 @@ fn line(figure: &str, measured: &str, asked: &str, held: bool) -> bool {
     held
 }
 
-fn stop(mut server: Process) -> bool {
-    server.terminate();
-    let ended = server.ended();
-    if !ended.success() {
-        println!("the server ended with {ended}\n{}", server.output());
-    }
-    ended.success()
-}
-
 fn progress(runtime: &Runtime, options: &Options) -> bool {
     let (folder, receiver) = (folder(), receiver::Receiver::start());
     let (server, load) = roundtrip::start_server(folder.path(), &receiver, &options.log);
@@ -100,7 +91,7 @@ fn progress(runtime: &Runtime, options: &Options) -> bool {
         &format!("≤ {STORED}"),
         stored.most <= most,
     );
-    stop(server) && held
+    roundtrip::stop(server) && held
 }
 
 /// The two sides of a comparison.
@@ -169,7 +160,7 @@ fn due(runtime: &Runtime, options: &Options) -> bool {
         (costs.median - 1.0).abs() <= TENTH,
     );
     println!("  pairs from {:.3} to {:.3}; the rate is {:.3} of that without", costs.least, costs.most, rates.median);
-    stop(without) & stop(with) & receiver.trips.settle().is_complete() && held
+    roundtrip::stop(without) & roundtrip::stop(with) & receiver.trips.settle().is_complete() && held
 }
 
 /// Submits the requests that are due in a month.
@@ -210,5 +201,5 @@ fn forward(runtime: &Runtime, options: &Options) -> bool {
         "  pairs from {:.3} to {:.3}; the cost is {:.2} times that of a handler",
         rates.least, rates.most, costs.median
     );
-    stop(server) && receiver.trips.settle().is_complete() && held
+    roundtrip::stop(server) && receiver.trips.settle().is_complete() && held
 }

@@ -27,6 +27,7 @@ mod postgres;
 mod receiver;
 mod rounds;
 mod roundtrip;
+mod scale;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -46,7 +47,7 @@ struct Mode {
     run: fn(&Options) -> bool,
 }
 
-const MODES: [Mode; 11] = [
+const MODES: [Mode; 12] = [
     Mode {
         name: "posters",
         about: "reports a second: bare posts, and posters in memory and SQLite",
@@ -90,6 +91,11 @@ const MODES: [Mode; 11] = [
         about: "the time of the dashboard's lists at a million rows, and what open dashboards cost a server under load",
         run: pages::run,
     },
+    Mode {
+        name: "scale",
+        about: "the cost of a round trip at other loads, on a new store and on a store with a million requests",
+        run: scale::run,
+    },
 ];
 
 /// Measures Postback on this machine, and compares it with a bare HTTP client.
@@ -111,13 +117,17 @@ pub(crate) struct Options {
     /// Reports that wait in the mode `pending`. The mode `idle` posts a thousandth of this number.
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
     reports: u32,
-    /// Finished requests in the full store of the modes `operations` and `pages`.
+    /// Finished requests in the full store of the modes `operations`, `pages` and `scale`.
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
     rows: u32,
-    /// In the modes `posters`, `idle`, `isolation` and `features`: run only the sides whose name begins with this text,
-    /// and the side that they are compared with. In the mode `pages`: run only the part `sqlite`, `postgres` or `cost`, and in the mode `handlers` the part `progress`, `due` or `forward`.
+    /// In the modes `posters`, `idle`, `isolation`, `features` and `scale`: run only the sides whose name begins with
+    /// this text, and the side that they are compared with. In the mode `pages`: run only the part `sqlite`, `postgres` or
+    /// `cost`, and in the mode `handlers` the part `progress`, `due` or `forward`.
     #[arg(long, value_name = "NAME", default_value = "")]
     only: String,
+    /// In the mode `scale`: the stores are in PostgreSQL, not in SQLite.
+    #[arg(long)]
+    postgres: bool,
     /// The log level of the workload server.
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     log: String,
@@ -133,7 +143,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         // With these arguments, this program is one of its own child processes.
-        [receiver::COMMAND] => receiver::serve(),
+        [receiver::COMMAND] => receiver::serve(false),
+        [receiver::COMMAND_ORIGINS] => receiver::serve(true),
         [isolation::COMMAND] => isolation::serve(),
         [pending::COMMAND, folder, url, reports] => pending::post(Path::new(folder), url, reports),
         _ => return measure(&Options::parse()),

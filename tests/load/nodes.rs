@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use postback_tests::{Process, client};
+use postback_tests::Process;
 use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -21,7 +21,7 @@ use tokio::runtime::Runtime;
 use crate::anatomy::{Reading, nanoseconds};
 use crate::numbers::{Rate, median, milliseconds, quantile};
 use crate::postgres::Server as Postgres;
-use crate::rounds::{Brings, Kind, Load, PAYLOAD, Round};
+use crate::rounds::{Kind, Load, PAYLOAD, Round};
 use crate::{Options, folder, program, receiver};
 
 /// How many servers each side has.
@@ -40,21 +40,30 @@ struct Side {
 }
 
 #[derive(Clone, Copy, Default)]
-struct Cost {
-    commits: i64,
-    log_bytes: i64,
+pub(crate) struct Cost {
+    pub(crate) commits: i64,
+    pub(crate) log_bytes: i64,
     /// The processor time of all processes of PostgreSQL, in nanoseconds.
-    postgres: u64,
+    pub(crate) postgres: u64,
     /// The processor time of the servers of the side, in nanoseconds.
     servers: u64,
 }
 
 impl Cost {
-    fn add(&mut self, before: Self, after: Self) {
-        self.commits += after.commits - before.commits;
-        self.log_bytes += after.log_bytes - before.log_bytes;
-        self.postgres += after.postgres.saturating_sub(before.postgres);
-        self.servers += after.servers.saturating_sub(before.servers);
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            commits: self.commits - before.commits,
+            log_bytes: self.log_bytes - before.log_bytes,
+            postgres: self.postgres.saturating_sub(before.postgres),
+            servers: self.servers.saturating_sub(before.servers),
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.commits += other.commits;
+        self.log_bytes += other.log_bytes;
+        self.postgres += other.postgres;
+        self.servers += other.servers;
     }
 }
 
@@ -69,9 +78,7 @@ pub(crate) fn run(options: &Options) -> bool {
     let folder = folder();
     let receiver = receiver::Receiver::start();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
-    let url = postgres.url("any");
-    let database: PgConnectOptions = url.split("&search_path").next().expect("a URL").parse().expect("a URL");
-    let mut watch = runtime.block_on(database.connect()).expect("the database");
+    let mut watch = runtime.block_on(database(&postgres).connect()).expect("the database");
     let start = |count: usize| start(&postgres, count, folder.path(), &receiver, &options.log);
     let mut sides: Vec<Side> = SIDES.map(start).into();
     for side in &mut sides {
@@ -82,7 +89,7 @@ pub(crate) fn run(options: &Options) -> bool {
             let before = side.cost(&runtime, &mut watch);
             let round = side.round(&runtime, options, options.round());
             let after = side.cost(&runtime, &mut watch);
-            side.cost.add(before, after);
+            side.cost.add(after.since(before));
             side.rounds.push(round);
         }
     }
@@ -104,6 +111,11 @@ pub(crate) fn run(options: &Options) -> bool {
     complete && left.is_complete()
 }
 
+/// The options for a connection to the database of the servers, without their schema.
+pub(crate) fn database(postgres: &Postgres) -> PgConnectOptions {
+    postgres.url("any").split("&search_path").next().expect("a URL").parse().expect("a URL")
+}
+
 fn start(postgres: &Postgres, count: usize, folder: &Path, receiver: &receiver::Receiver, log: &str) -> Side {
     let folder = folder.join(count.to_string());
     std::fs::create_dir(&folder).expect("a folder");
@@ -116,22 +128,13 @@ fn start(postgres: &Postgres, count: usize, folder: &Path, receiver: &receiver::
     let workload = program().with_file_name("workload");
     assert!(workload.exists(), "{} is not built: `cargo build --release -p postback-tests`", workload.display());
     let mut servers: Vec<Process> = (0..count).map(|_| Process::start(&workload, &folder, &["serve"], &[])).collect();
-    let load = |server: &mut Process| {
-        Arc::new(Load {
-            client: client(),
-            server: format!("{}/echo", server.ready()),
-            receiver: receiver.url(receiver::BARE),
-            trips: Arc::clone(&receiver.trips),
-            bare: Arc::clone(&receiver.bare),
-            brings: Brings::default(),
-        })
-    };
+    let load = |server: &mut Process| Arc::new(Load::new(&server.ready(), receiver));
     let loads = servers.iter_mut().map(load).collect();
     Side { servers, loads, rounds: Vec::new(), cost: Cost::default() }
 }
 
 /// Returns how many transactions PostgreSQL has committed so far, how many bytes its log has, and its processor time.
-async fn cost(conn: &mut PgConnection) -> Cost {
+pub(crate) async fn cost(conn: &mut PgConnection) -> Cost {
     let sql = "SELECT pid FROM pg_stat_activity";
     let processes: Vec<i32> = sqlx::query_scalar(sql).fetch_all(&mut *conn).await.expect("the processes");
     // Each process has one thread. A process may have ended since.
@@ -154,13 +157,7 @@ impl Side {
         let clients = usize::from(options.in_flight).div_ceil(self.loads.len());
         let rounds =
             runtime.block_on(join_all(self.loads.iter().map(|load| load.round(Kind::RoundTrip, clients, time))));
-        let mut whole = Round { time, in_time: 0, latencies: Vec::new(), errors: 0 };
-        for round in rounds {
-            whole.in_time += round.in_time;
-            whole.latencies.extend(round.latencies);
-            whole.errors += round.errors;
-        }
-        whole
+        Round::whole(time, rounds)
     }
 
     fn print(&self, one: f64) {

@@ -318,16 +318,16 @@ impl Bench {
 }
 
 /// Replaces each name in braces by its value.
-fn filled(sql: &str, values: &[(&str, String)]) -> String {
+pub(crate) fn filled(sql: &str, values: &[(&str, String)]) -> String {
     values.iter().fold(sql.to_owned(), |sql, (name, value)| sql.replace(&format!("{{{name}}}"), value))
 }
 
 /// The time now, in microseconds since 1970.
-fn now() -> u128 {
+pub(crate) fn now() -> u128 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_micros()
 }
 
-async fn fill(file: &Path, sql: &str) -> Result<(), sqlx::Error> {
+pub(crate) async fn fill(file: &Path, sql: &str) -> Result<(), sqlx::Error> {
     let options = SqliteConnectOptions::new().filename(file).create_if_missing(false);
     let mut connection = SqliteConnection::connect_with(&options).await?;
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;

@@ -139,7 +139,8 @@ async fn get(client: &reqwest::Client, url: &str) -> bytes::Bytes {
     body
 }
 
-async fn fill(url: &str, file: &std::path::Path, rows: u32) -> Result<(), sqlx::Error> {
+/// Fills a store with ended requests and deliveries, and with the figures of a week. `file` is that of SQLite.
+pub(crate) async fn fill(url: &str, file: &std::path::Path, rows: u32) -> Result<(), sqlx::Error> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970").as_micros();
     let filled = |template: &str| {
         let values = [("rows", rows.to_string()), ("now", now.to_string())];

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,9 +13,11 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::header::CONTENT_TYPE;
 use http::{StatusCode, Uri};
 use serde::Deserialize;
+use tokio::net::TcpListener;
 
 use crate::child::{self, Child};
 use crate::counts::{Counts, Seen};
@@ -22,6 +25,10 @@ use crate::ledger::Ledger;
 
 /// With this argument, this program is the receiver.
 pub(crate) const COMMAND: &str = "receiver";
+/// With this argument, this program is a receiver with [`ORIGINS`] origins.
+pub(crate) const COMMAND_ORIGINS: &str = "receiver-origins";
+/// The number of origins of a receiver that has many. Each is a loopback address of its own.
+const ORIGINS: u16 = 1_000;
 /// The path for the webhooks of round trips.
 pub(crate) const ROUND_TRIP: &str = "/trip";
 /// The path for bare posts.
@@ -46,7 +53,16 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     pub(crate) fn start() -> Self {
-        let (child, address, lines) = Child::start(COMMAND);
+        Self::start_as(COMMAND)
+    }
+
+    /// Starts a receiver that also listens on the addresses of [`origins`](Self::origins).
+    pub(crate) fn start_with_origins() -> Self {
+        Self::start_as(COMMAND_ORIGINS)
+    }
+
+    fn start_as(command: &str) -> Self {
+        let (child, address, lines) = Child::start(command);
         let (trips, bare) = (Arc::<Ledger>::default(), Arc::<Ledger>::default());
         let (of_trips, of_bare) = (Arc::clone(&trips), Arc::clone(&bare));
         let counts = Arc::<Counts>::default();
@@ -73,16 +89,35 @@ impl Receiver {
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
+
+    /// The URLs for round trips of a receiver with many origins.
+    pub(crate) fn origins(&self) -> Vec<String> {
+        let port = self.address.rsplit(':').next().unwrap_or_default();
+        (0..ORIGINS).map(|number| format!("http://{}:{port}{ROUND_TRIP}", address(number))).collect()
+    }
 }
 
-/// The `main` function of the receiver.
-pub(crate) fn serve() {
-    child::work(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        println!("{}", listener.local_addr().expect("an address"));
+/// The address of an origin. On Linux, all addresses of 127.0.0.0/8 are those of this machine.
+fn address(origin: u16) -> Ipv4Addr {
+    let [high, low] = origin.to_be_bytes();
+    Ipv4Addr::new(127, 1, high, low)
+}
+
+/// The `main` function of the receiver. With `origins`, it also listens on the address of each origin, on the same
+/// port.
+pub(crate) fn serve(origins: bool) {
+    child::work(async move {
+        let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let address_of_first = first.local_addr().expect("an address");
+        let mut listeners = vec![first];
+        for number in 0..if origins { ORIGINS } else { 0 } {
+            listeners.push(TcpListener::bind((address(number), address_of_first.port())).await.expect("the same port"));
+        }
+        println!("{address_of_first}");
         let seen = Arc::<Mutex<Seen>>::default();
         tokio::spawn(print_counts(Arc::clone(&seen)));
-        axum::serve(listener, Router::new().fallback(receive).with_state(seen)).await
+        let router = Router::new().fallback(receive).with_state(seen);
+        join_all(listeners.into_iter().map(|listener| axum::serve(listener, router.clone()).into_future())).await
     });
 }
 

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use reqwest::RequestBuilder;
 use serde::Deserialize;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::ledger::Ledger;
+use crate::receiver::{self, Receiver};
 
 /// The most operations of one round. The limit bounds the memory for the answers. Even a fast machine does not reach it.
 const MOST_PER_ROUND: usize = 2_000_000;
@@ -27,6 +29,7 @@ pub(crate) enum Kind {
 }
 
 /// What the clients of a round share.
+#[derive(Clone)]
 pub(crate) struct Load {
     pub(crate) client: reqwest::Client,
     pub(crate) server: String,
@@ -34,6 +37,8 @@ pub(crate) struct Load {
     pub(crate) trips: Arc<Ledger>,
     pub(crate) bare: Arc<Ledger>,
     pub(crate) brings: Brings,
+    /// The body of each request.
+    pub(crate) payload: Bytes,
 }
 
 /// What the client of a round trip brings in headers.
@@ -44,6 +49,9 @@ pub(crate) struct Brings {
     pub(crate) key: bool,
     /// A new trace with each call.
     pub(crate) trace: bool,
+    /// The URLs of which each call names one in the header `x-hook`. They are taken at random, because a pool of
+    /// connections may suit one order of calls very well, and another one not at all.
+    pub(crate) hooks: Vec<String>,
 }
 
 impl Brings {
@@ -58,6 +66,9 @@ impl Brings {
             let trace = Uuid::now_v7().simple().to_string();
             post = post.header("traceparent", format!("00-{trace}-{}-01", &trace[16..]));
         }
+        if !self.hooks.is_empty() {
+            post = post.header("x-hook", &self.hooks[rand::random_range(0..self.hooks.len())]);
+        }
         post
     }
 }
@@ -69,22 +80,52 @@ pub(crate) struct Round {
     pub(crate) in_time: usize,
     /// The times of all operations that succeeded, also of those that ended after the round.
     pub(crate) latencies: Vec<Duration>,
+    /// The times until the answers to the POSTs of these round trips were read. Empty for bare posts.
+    pub(crate) submits: Vec<Duration>,
     pub(crate) errors: usize,
 }
 
+impl Round {
+    pub(crate) fn new(time: Duration) -> Self {
+        Self { time, in_time: 0, latencies: Vec::new(), submits: Vec::new(), errors: 0 }
+    }
+
+    /// The parts of one round together.
+    pub(crate) fn whole(time: Duration, parts: impl IntoIterator<Item = Self>) -> Self {
+        let mut whole = Self::new(time);
+        for part in parts {
+            whole.in_time += part.in_time;
+            whole.latencies.extend(part.latencies);
+            whole.submits.extend(part.submits);
+            whole.errors += part.errors;
+        }
+        whole
+    }
+}
+
 impl Load {
-    /// The same load, on another route of the server.
+    /// The load of clients that post to this server, and whose webhooks and bare posts arrive at this receiver.
+    pub(crate) fn new(server: &str, receiver: &Receiver) -> Self {
+        Self {
+            client: postback_tests::client(),
+            server: format!("{server}/echo"),
+            receiver: receiver.url(receiver::BARE),
+            trips: Arc::clone(&receiver.trips),
+            bare: Arc::clone(&receiver.bare),
+            brings: Brings::default(),
+            payload: Bytes::from_static(PAYLOAD.as_bytes()),
+        }
+    }
+
+    /// The same load, on another route of the server, by clients that bring nothing.
     pub(crate) fn on(&self, route: &str) -> Self {
-        let other = self.bringing(Brings::default());
         let server = self.server.rsplit_once('/').map_or_else(String::new, |(server, _)| format!("{server}{route}"));
-        Self { server, ..other }
+        Self { server, ..self.bringing(Brings::default()) }
     }
 
     /// The same load, by clients that bring this.
     pub(crate) fn bringing(&self, brings: Brings) -> Self {
-        let Self { client, server, receiver, trips, bare, .. } = self;
-        let (trips, bare) = (Arc::clone(trips), Arc::clone(bare));
-        Self { client: client.clone(), server: server.clone(), receiver: receiver.clone(), trips, bare, brings }
+        Self { brings, ..self.clone() }
     }
 
     /// Runs one round. Operations that are not finished when the time is over are waited for, but do not count as in
@@ -96,47 +137,44 @@ impl Load {
         for _ in 0..clients {
             let (load, begun) = (Arc::clone(self), Arc::clone(&begun));
             set.spawn(async move {
-                let mut round = Round { time, in_time: 0, latencies: Vec::new(), errors: 0 };
+                let mut round = Round::new(time);
                 while Instant::now() < end && begun.fetch_add(1, Ordering::Relaxed) < MOST_PER_ROUND {
                     load.once(kind, end, &mut round).await;
                 }
                 round
             });
         }
-        let mut whole = Round { time, in_time: 0, latencies: Vec::new(), errors: 0 };
-        for part in set.join_all().await {
-            whole.in_time += part.in_time;
-            whole.latencies.extend(part.latencies);
-            whole.errors += part.errors;
-        }
-        whole
+        Round::whole(time, set.join_all().await)
     }
 
     async fn once(&self, kind: Kind, end: Instant, round: &mut Round) {
         let begun = Instant::now();
+        let since = |time: Instant| time.saturating_duration_since(begun);
         let done = match kind {
-            Kind::RoundTrip => self.round_trip().await,
-            Kind::BarePost => self.bare_post().await,
+            Kind::RoundTrip => self.round_trip().await.map(|(accepted, arrived)| (Some(accepted), arrived)),
+            Kind::BarePost => self.bare_post().await.map(|done| (None, done)),
         };
         match done {
-            Some(done) => {
+            Some((accepted, done)) => {
                 round.in_time += usize::from(done <= end);
-                round.latencies.push(done.saturating_duration_since(begun));
+                round.latencies.push(since(done));
+                round.submits.extend(accepted.map(since));
             }
             None => round.errors += 1,
         }
     }
 
-    /// Makes a round trip. Returns when its webhook arrived.
-    async fn round_trip(&self) -> Option<Instant> {
+    /// Makes a round trip. Returns when the answer to its POST was read, and when its webhook arrived.
+    async fn round_trip(&self) -> Option<(Instant, Instant)> {
         #[derive(Deserialize)]
         struct Accepted {
             id: String,
         }
         let post = self.brings.add_to(self.client.post(&self.server));
-        let answer = send(post, PAYLOAD.to_owned()).await?;
-        let accepted: Accepted = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
-        self.trips.arrival(&accepted.id, PATIENCE).await
+        let answer = send(post, self.payload.clone()).await?.bytes().await.ok()?;
+        let accepted = Instant::now();
+        let Accepted { id } = serde_json::from_slice(&answer).ok()?;
+        Some((accepted, self.trips.arrival(&id, PATIENCE).await?))
     }
 
     /// Makes a bare post. Returns when its answer was read.
@@ -145,14 +183,14 @@ impl Load {
         let body = format!(
             r#"{{"id":"{id}","status":"completed","result":{PAYLOAD},"timestamp":"2026-11-23T08:00:00.123456Z"}}"#
         );
-        send(self.client.post(&self.receiver), body).await?.bytes().await.ok()?;
+        send(self.client.post(&self.receiver), body.into()).await?.bytes().await.ok()?;
         self.bare.sent(&id.to_string());
         Some(Instant::now())
     }
 }
 
 /// Sends a body. Returns the answer if its status is a success.
-async fn send(post: RequestBuilder, body: String) -> Option<reqwest::Response> {
+async fn send(post: RequestBuilder, body: Bytes) -> Option<reqwest::Response> {
     let post = post.header("content-type", "application/json").body(body);
     match post.send().await.and_then(reqwest::Response::error_for_status) {
         Ok(answer) => Some(answer),

@@ -14,10 +14,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postback_tests::{Process, client};
+use postback_tests::Process;
 
 use crate::numbers::{Rate, median, milliseconds, quantile};
-use crate::rounds::{Brings, Kind, Load, Round};
+use crate::rounds::{Kind, Load, Round};
 use crate::{Options, folder, program, receiver};
 
 /// The length of the first round of each kind, which does not count.
@@ -82,15 +82,18 @@ pub(crate) fn start_server_adding(
     );
     std::fs::write(folder.join("postback.toml"), settings).expect("the settings");
     let mut server = Process::start(&workload, folder, &["serve"], variables);
-    let load = Arc::new(Load {
-        client: client(),
-        server: format!("{}/echo", server.ready()),
-        receiver: receiver.url(receiver::BARE),
-        trips: Arc::clone(&receiver.trips),
-        bare: Arc::clone(&receiver.bare),
-        brings: Brings::default(),
-    });
+    let load = Arc::new(Load::new(&server.ready(), receiver));
     (server, load)
+}
+
+/// Stops a server. Returns whether it has ended as it should.
+pub(crate) fn stop(mut server: Process) -> bool {
+    server.terminate();
+    let ended = server.ended();
+    if !ended.success() {
+        println!("the server ended with {ended}\n{}", server.output());
+    }
+    ended.success()
 }
 
 fn take_turns(options: &Options, load: &Arc<Load>) -> (Vec<Round>, Vec<Round>) {

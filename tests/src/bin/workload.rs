@@ -4,6 +4,8 @@
 mod choosing;
 #[path = "workload/ends.rs"]
 mod ends;
+#[path = "workload/measured.rs"]
+mod measured;
 #[path = "workload/pacing.rs"]
 mod pacing;
 #[path = "workload/replying.rs"]
@@ -341,7 +343,7 @@ async fn app(settings: Settings) -> App<Settings> {
     postback_tests::breaking::install();
     let of_route = settings.webhook_url.clone();
     let ends_of_route = of_route.as_ref().map(|url| format!("{url}/route"));
-    let app = choosing::routes(replying::routes(App::new(settings)))
+    let app = choosing::routes(replying::routes(measured::routes(App::new(settings))))
         .state(Flaky::default())
         .route("/echo", echo)
         .route("/wait", wait)
