@@ -9,6 +9,7 @@
 
 mod anatomy;
 mod child;
+mod claims;
 mod counts;
 mod features;
 mod handlers;
@@ -47,7 +48,7 @@ struct Mode {
     run: fn(&Options) -> bool,
 }
 
-const MODES: [Mode; 12] = [
+const MODES: [Mode; 13] = [
     Mode {
         name: "posters",
         about: "reports a second: bare posts, and posters in memory and SQLite",
@@ -80,6 +81,11 @@ const MODES: [Mode; 12] = [
         name: "nodes",
         about: "round trips a second through several workload servers on one PostgreSQL",
         run: nodes::run,
+    },
+    Mode {
+        name: "claims",
+        about: "the time from the commit of a submit to its run, on two idle workload servers on one PostgreSQL",
+        run: claims::run,
     },
     Mode {
         name: "operations",
