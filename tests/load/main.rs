@@ -12,6 +12,7 @@ mod child;
 mod claims;
 mod counts;
 mod features;
+mod footprint;
 mod handlers;
 mod idle;
 mod isolation;
@@ -48,7 +49,7 @@ struct Mode {
     run: fn(&Options) -> bool,
 }
 
-const MODES: [Mode; 13] = [
+const MODES: [Mode; 14] = [
     Mode {
         name: "posters",
         about: "reports a second: bare posts, and posters in memory and SQLite",
@@ -88,6 +89,11 @@ const MODES: [Mode; 13] = [
         run: claims::run,
     },
     Mode {
+        name: "footprint",
+        about: "the sizes of tables and indexes, statements and bytes of log of a million requests in PostgreSQL",
+        run: footprint::run,
+    },
+    Mode {
         name: "operations",
         about: "the time of each operation on an empty store, and on a store with a million requests",
         run: operations::run,
@@ -123,7 +129,7 @@ pub(crate) struct Options {
     /// Reports that wait in the mode `pending`. The mode `idle` posts a thousandth of this number.
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
     reports: u32,
-    /// Finished requests in the full store of the modes `operations`, `pages` and `scale`.
+    /// Finished requests in the full store of the modes `operations`, `pages` and `scale`, and in the mode `footprint`.
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
     rows: u32,
     /// In the modes `posters`, `idle`, `isolation`, `features` and `scale`: run only the sides whose name begins with
