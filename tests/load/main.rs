@@ -26,6 +26,7 @@ mod posters;
 #[expect(dead_code, reason = "this program needs a part of it")]
 #[path = "../../runtime/store/src/suite/server.rs"]
 mod postgres;
+mod queue;
 mod receiver;
 mod rounds;
 mod roundtrip;
@@ -49,7 +50,7 @@ struct Mode {
     run: fn(&Options) -> bool,
 }
 
-const MODES: [Mode; 14] = [
+const MODES: [Mode; 15] = [
     Mode {
         name: "posters",
         about: "reports a second: bare posts, and posters in memory and SQLite",
@@ -102,6 +103,11 @@ const MODES: [Mode; 14] = [
         name: "pages",
         about: "the time of the dashboard's lists at a million rows, and what open dashboards cost a server under load",
         run: pages::run,
+    },
+    Mode {
+        name: "queue",
+        about: "a plain queue of jobs on PostgreSQL, beside the round trips of one workload server there",
+        run: queue::run,
     },
     Mode {
         name: "scale",
