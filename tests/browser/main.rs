@@ -13,7 +13,7 @@ mod weight;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 use postback_tests::need::{self, trial};
 
 use self::browser::Browser;
@@ -22,7 +22,7 @@ use self::browser::Browser;
 type Test = fn(&mut Browser);
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let arguments = need::arguments();
     // Each file of tests has a list of its own.
     let of_dashboard = [dashboard::TESTS, charts::TESTS, trying::TESTS, live::TESTS, attacks::TESTS];
     let tests = [harness::TESTS, inspector::TESTS, weight::TESTS, &of_dashboard.concat()].concat();

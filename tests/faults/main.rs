@@ -13,14 +13,14 @@ mod server;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode, Stdio};
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 use postback_tests::need::{self, Need, trial};
 
 /// This variable is set inside the mount namespace of this program.
 const INSIDE: &str = "FAULTS_HAVE_MOUNTS";
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let arguments = need::arguments();
     if std::env::var_os(INSIDE).is_none()
         && let Some(mut again) = in_namespace()
     {

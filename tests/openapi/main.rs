@@ -7,8 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};
 
-use libtest_mimic::Arguments;
-use postback_tests::need::trial;
+use postback_tests::need::{self, trial};
 use postback_tests::{Process, python};
 use tempfile::TempDir;
 
@@ -22,7 +21,7 @@ const ROUTES: &str = "^/(described|echo|bytes|flaky|healthz|readyz|openapi.json|
 type Test = fn(&Path);
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let arguments = need::arguments();
     // A listing of the tests does not need the Python packages.
     let packages =
         if arguments.list { Err(String::new()) } else { python::packages(env!("CARGO_TARGET_TMPDIR"), &PACKAGES) };

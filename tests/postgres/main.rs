@@ -10,7 +10,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use libtest_mimic::Arguments;
 use postback_tests::need::{self, trial};
 use postback_tests::{Process, Receiver, client, eventually, example};
 use serde_json::{Value, json};
@@ -22,7 +21,7 @@ const PASSWORD: &str = "s3cret-of-this-test";
 const ADMIN: &str = "an-admin-token-of-some-length";
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let arguments = need::arguments();
     let needs = || [need::program("bash"), postgres()];
     let trials = vec![
         trial("accepted_work_survives_kills_of_the_server", needs(), accepted_work_survives_kills_of_the_server),

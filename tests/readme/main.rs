@@ -8,7 +8,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 use postback_tests::need::{self, trial};
 use postback_tests::{Process, eventually};
 use serde_json::{Deserializer, Value};
@@ -20,7 +20,7 @@ use self::blocks::Block;
 const PORTS: [u16; 2] = [8080, 4000];
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let arguments = need::arguments();
     let readme = std::fs::read_to_string(root().join("README.md")).expect("README.md");
     let blocks = blocks::parse(&readme);
     let commands: Vec<Block> = blocks.iter().filter(|block| block.language == "sh").cloned().collect();

@@ -12,9 +12,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey as Dalek};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use libtest_mimic::Arguments;
 use postback::{Poster, PublicKey, Report, Secret, VerifyError, VerifyingKey, verify};
-use postback_tests::need::trial;
+use postback_tests::need::{self, trial};
 use postback_tests::{Received, Receiver, python};
 use serde_json::json;
 use standardwebhooks::Webhook;
@@ -23,7 +22,7 @@ use standardwebhooks::Webhook;
 const PACKAGES: [&str; 2] = ["standardwebhooks==1.1.0", "cryptography==50.0.2"];
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let arguments = need::arguments();
     // A listing of the tests does not need the Python packages.
     let packages =
         if arguments.list { Err(String::new()) } else { python::packages(env!("CARGO_TARGET_TMPDIR"), &PACKAGES) };

@@ -6,10 +6,19 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Command, Stdio};
 
-use libtest_mimic::Trial;
+use libtest_mimic::{Arguments, Trial};
 
 /// A checked need of a test. `Err` names what is missing.
 pub type Need = Result<(), String>;
+
+/// Reads the arguments of a test binary with `harness = false`. As for other test binaries, the variable
+/// `RUST_TEST_THREADS` says how many tests run at the same time, unless an argument does.
+pub fn arguments() -> Arguments {
+    let mut arguments = Arguments::from_args();
+    let threads = || std::env::var("RUST_TEST_THREADS").ok()?.parse().ok();
+    arguments.test_threads = arguments.test_threads.or_else(threads);
+    arguments
+}
 
 /// Checks that a program can be started by its name.
 pub fn program(name: &str) -> Need {
