@@ -1,7 +1,9 @@
 //! Tests of a workload server whose store is in PostgreSQL. The tests start PostgreSQL themselves, in a temporary folder.
 
 mod moving;
+mod network;
 mod progress;
+mod proxy;
 #[path = "../../runtime/store/src/suite/server.rs"]
 mod server;
 mod transactions;
@@ -50,6 +52,12 @@ fn main() -> ExitCode {
             transactions::a_transaction_is_taken_once_by_one_of_several_servers,
         ),
         trial("posters_share_a_database", needs(), transactions::posters_share_a_database),
+        trial("accepted_work_survives_cut_connections", needs(), network::accepted_work_survives_cut_connections),
+        trial(
+            "a_node_that_was_cut_off_overwrites_nothing",
+            needs(),
+            network::a_node_that_was_cut_off_overwrites_nothing,
+        ),
         trial("commands_work_and_show_no_password", needs(), commands_work_and_show_no_password),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -144,6 +152,12 @@ impl Stage {
 fn launch(folder: &Path, arguments: &[&str]) -> Process {
     let variables = [("POSTBACK_SERVER__LISTEN", "127.0.0.1:0")];
     Process::start(env!("CARGO_BIN_EXE_workload"), folder, arguments, &variables)
+}
+
+/// Starts a server whose store is at another URL than that of `postback.toml`.
+fn launch_at(folder: &Path, url: &str) -> Process {
+    let variables = [("POSTBACK_SERVER__LISTEN", "127.0.0.1:0"), ("POSTBACK_STORE__URL", url)];
+    Process::start(env!("CARGO_BIN_EXE_workload"), folder, &["serve"], &variables)
 }
 
 fn accepted_work_survives_kills_of_the_server() {

@@ -355,6 +355,7 @@ async fn app(settings: Settings) -> App<Settings> {
         .route("/open", gated)
         .caller_webhook()
         .allow_priority()
+        .route("/by_process", ends::by_process)
         .route("/block", block)
         .route("/fail", fail)
         .schema::<Work, ()>()

@@ -50,6 +50,18 @@ pub enum Output {
     Map(HashMap<(u8, u8), u8>),
 }
 
+/// Runs until its gate is open. Prints a line when it begins. The result says which process has run it.
+#[async_handler(webhook = config.webhook_url)]
+pub async fn by_process(
+    config: Config<Settings>,
+    payload: Payload<Gate>,
+    request_id: RequestId,
+) -> Result<String, String> {
+    println!("{request_id} begins");
+    payload.opened().await;
+    Ok(format!("{} of process {}", payload.text, std::process::id()))
+}
+
 #[async_handler(webhook = config.webhook_url)]
 pub async fn by_config(
     config: Config<Settings>,
