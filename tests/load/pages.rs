@@ -55,7 +55,7 @@ pub(crate) fn run(options: &Options) -> bool {
         fast &= lists(&runtime, options, "SQLite", "sqlite:store.db", &folder);
     }
     if options.only.is_empty() || options.only == "postgres" {
-        match Postgres::start_with("on") {
+        match Postgres::start_with("on", None) {
             Ok(postgres) => fast &= lists(&runtime, options, "PostgreSQL", &postgres.url("pages"), &folder()),
             Err(why) => println!("PostgreSQL is not measured: {why}"),
         }

@@ -6,6 +6,7 @@ mod progress;
 mod proxy;
 #[path = "../../runtime/store/src/suite/server.rs"]
 mod server;
+mod tls;
 mod transactions;
 
 use std::path::Path;
@@ -52,6 +53,11 @@ fn main() -> ExitCode {
             transactions::a_transaction_is_taken_once_by_one_of_several_servers,
         ),
         trial("posters_share_a_database", needs(), transactions::posters_share_a_database),
+        trial(
+            "connections_are_encrypted_and_the_server_is_checked",
+            [need::program("bash"), need::program("openssl"), postgres()],
+            tls::connections_are_encrypted_and_the_server_is_checked,
+        ),
         trial("accepted_work_survives_cut_connections", needs(), network::accepted_work_survives_cut_connections),
         trial(
             "a_node_that_was_cut_off_overwrites_nothing",
@@ -80,7 +86,10 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
-        let postgres = Postgres::start().unwrap();
+        Self::on(Postgres::start().unwrap())
+    }
+
+    fn on(postgres: Postgres) -> Self {
         let receiver = Receiver::start();
         let folder = tempfile::tempdir().unwrap();
         let url = postgres.url("jobs").replace("postback@", &format!("postback:{PASSWORD}@"));
@@ -158,6 +167,17 @@ fn launch(folder: &Path, arguments: &[&str]) -> Process {
 fn launch_at(folder: &Path, url: &str) -> Process {
     let variables = [("POSTBACK_SERVER__LISTEN", "127.0.0.1:0"), ("POSTBACK_STORE__URL", url)];
     Process::start(env!("CARGO_BIN_EXE_workload"), folder, &["serve"], &variables)
+}
+
+/// Starts a server whose store is at this URL, and returns what it says when it has refused to start.
+fn refused(folder: &Path, url: &str) -> String {
+    let mut process = launch_at(folder, url);
+    let status = process.ended();
+    let said = process.output();
+    assert!(!status.success(), "{url}: {said}");
+    assert!(!said.contains(PASSWORD) && !said.contains("panicked"), "{url}: {said}");
+    assert!(!said.contains("trying again"), "it was tried again, although that cannot help: {url}: {said}");
+    said
 }
 
 fn accepted_work_survives_kills_of_the_server() {

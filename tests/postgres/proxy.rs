@@ -75,6 +75,10 @@ impl Proxy {
         format!("postgres://postback@{}/postgres?search_path={schema}", self.address)
     }
 
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     /// From now on, cuts all connections again and again.
     pub fn cut(&self, seed: u64) {
         let mut random = StdRng::seed_from_u64(seed);

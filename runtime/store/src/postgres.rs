@@ -13,6 +13,7 @@ mod codec;
 mod connect;
 #[cfg(feature = "sqlite")]
 pub(crate) mod copied;
+mod encryption;
 mod failure;
 mod handed_in;
 mod idempotency;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 
+use super::encryption;
 use super::failure::within;
 use super::start::Start;
 use super::statement::{noted, query};
@@ -86,6 +87,9 @@ impl Connector {
             Some(_) => options,
             None => options.application_name(&format!("postback (process {})", std::process::id())),
         };
+        for (parameter, value) in url.files() {
+            encryption::check_file(parameter, value).map_err(|what| sqlx::Error::Configuration(what.into()))?;
+        }
         let options = options.options([("search_path", url.schema())]).statement_cache_capacity(200);
         Ok(Self {
             options: options.disable_statement_logging(),

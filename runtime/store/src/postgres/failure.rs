@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::encryption;
+
 /// Returns whether the operation would fail again, even if the server and the network work.
 pub(super) fn is_permanent(error: &sqlx::Error) -> bool {
     match error {
@@ -32,11 +34,21 @@ pub(super) fn is_interruption(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Returns whether there is no connection to a server. A server whose certificate is not accepted is there.
+pub(super) fn is_unreachable(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Io(error) if encryption::advice(error).is_none())
+}
+
 const MISSING_PRIVILEGE: &str = "42501";
 
 /// The advice for each SQLSTATE code, or for the beginning of a code.
 const ADVICE: &[(&str, &str)] = &[
     ("08P01", "the server does not accept this connection; connect to PostgreSQL itself, not through a pooler"),
+    (
+        "28000",
+        "PostgreSQL refuses the user, this address, or a connection without encryption; check the user and sslmode in \
+         store.url, and the server's pg_hba.conf",
+    ),
     ("28", "PostgreSQL refuses the user or the password; check both in store.url, and the server's pg_hba.conf"),
     ("3D000", "the database does not exist; create it, or correct its name in store.url"),
     ("3F000", "the schema does not exist; create it, or correct search_path in store.url"),
@@ -61,16 +73,25 @@ const ADVICE: &[(&str, &str)] = &[
     ("XX00", "the PostgreSQL server has found damaged data or a fault of its own; look into its log"),
 ];
 
+const NO_CONNECTION: &str =
+    "there is no connection to PostgreSQL; check the host and the port in store.url, and the server";
+const NO_ENCRYPTION: &str = "PostgreSQL offers no encryption, as always on a Unix socket; set ssl = on in the server's \
+    postgresql.conf, or, if nobody else can listen on the way, sslmode=disable in store.url";
+
 /// Returns the error, with advice for the operator if there is any. The text has one line.
 pub(super) fn explained(error: sqlx::Error) -> Box<dyn std::error::Error + Send + Sync> {
+    let error = match error {
+        // The text says what to do.
+        sqlx::Error::Configuration(why) => return one_line(&why.to_string()).into(),
+        other => other,
+    };
     let advice = match &error {
         sqlx::Error::Database(error) => error.code().and_then(|code| {
             let known = ADVICE.iter().find(|(known, _)| code.starts_with(known))?;
             Some(format!("{} (SQLSTATE {code})", known.1))
         }),
-        sqlx::Error::Io(_) => Some(
-            "there is no connection to PostgreSQL; check the host and the port in store.url, and the server".into(),
-        ),
+        sqlx::Error::Io(error) => Some(encryption::advice(error).unwrap_or(NO_CONNECTION).into()),
+        sqlx::Error::Tls(error) if error.to_string().contains("does not support TLS") => Some(NO_ENCRYPTION.into()),
         sqlx::Error::Tls(_) => {
             Some("the encrypted connection to PostgreSQL fails; check sslmode and sslrootcert in store.url".into())
         }

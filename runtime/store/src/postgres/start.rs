@@ -7,7 +7,7 @@ use sqlx::postgres::PgConnection;
 
 use super::bell::Bell;
 use super::connect::Connector;
-use super::failure::{explained, is_interruption, within};
+use super::failure::{explained, is_interruption, is_unreachable, within};
 use super::members::{self, Joining, NotMember, Others};
 use super::schema::{self, Refused};
 use super::statement::query;
@@ -76,7 +76,7 @@ pub(super) async fn start(url: &DatabaseUrl, node: NodeId, clock: &Clock) -> Res
     let failed = |error: sqlx::Error| {
         let trouble = match &error {
             error if is_interruption(error) => Trouble::Interrupted,
-            sqlx::Error::Io(_) => Trouble::Unreachable,
+            error if is_unreachable(error) => Trouble::Unreachable,
             _ => Trouble::Other,
         };
         NotStarted { error: OpenError::Database { at: url.to_string(), source: explained(error) }, trouble }

@@ -96,6 +96,7 @@ async fn errors_of_the_server_are_explained() {
         ("22021", true, ""),
         ("23505", true, ""),
         ("25006", false, "primary"),
+        ("28000", false, "sslmode"),
         ("28P01", false, "password"),
         ("40001", false, "same rows"),
         ("40P01", false, "order"),
