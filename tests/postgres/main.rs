@@ -2,6 +2,7 @@
 
 mod moving;
 mod network;
+mod pgbouncer;
 mod progress;
 mod proxy;
 #[path = "../../runtime/store/src/suite/server.rs"]
@@ -26,6 +27,7 @@ const ADMIN: &str = "an-admin-token-of-some-length";
 fn main() -> ExitCode {
     let arguments = need::arguments();
     let needs = || [need::program("bash"), postgres()];
+    let needs_pgbouncer = || [need::program("bash"), need::program("pgbouncer"), postgres()];
     let trials = vec![
         trial("accepted_work_survives_kills_of_the_server", needs(), accepted_work_survives_kills_of_the_server),
         trial("a_stopped_postgresql_is_waited_for", needs(), a_stopped_postgresql_is_waited_for),
@@ -57,6 +59,12 @@ fn main() -> ExitCode {
             "connections_are_encrypted_and_the_server_is_checked",
             [need::program("bash"), need::program("openssl"), postgres()],
             tls::connections_are_encrypted_and_the_server_is_checked,
+        ),
+        trial("pgbouncer_serves_whole_sessions", needs_pgbouncer(), pgbouncer::pgbouncer_serves_whole_sessions),
+        trial(
+            "pgbouncer_with_shared_sessions_is_refused",
+            needs_pgbouncer(),
+            pgbouncer::pgbouncer_with_shared_sessions_is_refused,
         ),
         trial("accepted_work_survives_cut_connections", needs(), network::accepted_work_survives_cut_connections),
         trial(

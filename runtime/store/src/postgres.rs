@@ -22,6 +22,7 @@ mod members;
 mod news;
 mod ops;
 mod overview;
+mod pooler;
 mod progress;
 mod read;
 mod reports;

@@ -1,14 +1,16 @@
 //! Opens connections to PostgreSQL.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
-use super::encryption;
 use super::failure::within;
 use super::start::Start;
 use super::statement::{noted, query};
+use super::{encryption, pooler};
 use crate::clock::Now;
 use crate::options::DatabaseUrl;
 
@@ -19,7 +21,8 @@ const BUSY: Duration = Duration::from_secs(5);
 /// The longest time that opening a connection takes.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// The settings of the connections that write and that hold the lock.
+/// The settings of the connections that write and that hold the lock. They are set by statements, because a pooler accepts
+/// no settings with the connection.
 ///
 /// - An idle connection is kept. If the machine of this process is lost, the server notices that within half a minute.
 /// - A transaction in which nothing happens is ended: a process that was stopped must not keep the others from taking
@@ -34,6 +37,12 @@ const SETTINGS: &str = "
     SET statement_timeout = '60s'; SET lock_timeout = '30s'; SET transaction_isolation = 'read committed';
     SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off;
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
+";
+
+/// The settings of the connections that read.
+const READER_SETTINGS: &str = "
+    SET default_transaction_read_only = on; SET statement_timeout = '30s'; SET plan_cache_mode = force_custom_plan;
+    SET enable_seqscan = off; SET jit = off;
 ";
 
 /// Counts a batch in the row of the node `$1`, which has committed `$2` batches, at the times `$3` and `$4`. Each
@@ -90,7 +99,8 @@ impl Connector {
         for (parameter, value) in url.files() {
             encryption::check_file(parameter, value).map_err(|what| sqlx::Error::Configuration(what.into()))?;
         }
-        let options = options.options([("search_path", url.schema())]).statement_cache_capacity(200);
+        // PostgreSQL writes all digits of numbers by itself.
+        let options = options.extra_float_digits(None).statement_cache_capacity(200);
         Ok(Self {
             options: options.disable_statement_logging(),
             schema: url.schema().to_owned(),
@@ -109,12 +119,33 @@ impl Connector {
 
     /// Opens a connection that can write.
     pub(super) async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+        within(CONNECT, async { self.set(self.options.connect().await?).await }).await
+    }
+
+    /// Opens the first connection of a process, which can write. Refuses a pooler that gives one session of the server to
+    /// several clients, before anything is changed in a session.
+    pub(super) async fn connect_first(&self) -> Result<PgConnection, sqlx::Error> {
         within(CONNECT, async {
-            let mut conn = self.options.connect().await?;
-            sqlx::raw_sql(SETTINGS).execute(&mut conn).await?;
-            Ok(conn)
+            let (mut conn, mut other) = (self.options.connect().await?, self.options.connect().await?);
+            if pooler::shares_sessions(&mut conn, &mut other).await? {
+                return Err(sqlx::Error::Configuration(pooler::ADVICE.into()));
+            }
+            other.close().await?;
+            self.set(conn).await
         })
         .await
+    }
+
+    /// Gives a new connection its settings.
+    async fn set(&self, mut conn: PgConnection) -> Result<PgConnection, sqlx::Error> {
+        sqlx::raw_sql(AssertSqlSafe(self.settings(SETTINGS))).execute(&mut conn).await?;
+        Ok(conn)
+    }
+
+    /// Returns the statements for these settings, and for the schema.
+    fn settings(&self, settings: &str) -> String {
+        // The name was checked when the URL was read: it has only letters, digits and `_`.
+        format!("SET search_path = \"{}\"; {settings}", self.schema)
     }
 
     /// Opens the connection of the writer. Ends the process `before` of the server, which an earlier connection of the
@@ -143,13 +174,14 @@ impl Connector {
 
     /// Returns the pool of connections that read. The pool opens connections only when they are needed.
     pub(super) fn read(&self) -> PgPool {
-        let options = self.options.clone().options([
-            ("default_transaction_read_only", "on"),
-            ("statement_timeout", "30s"),
-            ("plan_cache_mode", "force_custom_plan"),
-            ("enable_seqscan", "off"),
-            ("jit", "off"),
-        ]);
-        PgPoolOptions::new().max_connections(READERS).acquire_timeout(BUSY).connect_lazy_with(options)
+        let settings: Arc<str> = self.settings(READER_SETTINGS).into();
+        PgPoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(BUSY)
+            .after_connect(move |conn, _| {
+                let settings = Arc::clone(&settings);
+                async move { sqlx::raw_sql(AssertSqlSafe(settings)).execute(conn).await.map(drop) }.boxed()
+            })
+            .connect_lazy_with(self.options.clone())
     }
 }

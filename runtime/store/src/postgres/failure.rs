@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use super::encryption;
+use super::{encryption, pooler};
 
 /// Returns whether the operation would fail again, even if the server and the network work.
 pub(super) fn is_permanent(error: &sqlx::Error) -> bool {
     match error {
         // The classes and codes of SQLSTATE, from https://www.postgresql.org/docs/current/errcodes-appendix.html:
         // a value of a wrong form or too large (22), a row that a constraint refuses (23), a statement that the schema
-        // does not allow (42, apart from missing privileges), and a limit of PostgreSQL itself (54).
+        // does not allow (42, apart from missing privileges and what a pooler causes), and a limit of PostgreSQL itself
+        // (54).
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            code != MISSING_PRIVILEGE && ["22", "23", "42", "54"].iter().any(|class| code.starts_with(class))
+            ![MISSING_PRIVILEGE, KNOWN_STATEMENT].contains(&&*code)
+                && ["22", "23", "42", "54"].iter().any(|class| code.starts_with(class))
         }),
         sqlx::Error::Encode(_)
         | sqlx::Error::Decode(_)
@@ -40,10 +42,20 @@ pub(super) fn is_unreachable(error: &sqlx::Error) -> bool {
 }
 
 const MISSING_PRIVILEGE: &str = "42501";
+/// A session that was another client's knows a statement under the same name.
+const KNOWN_STATEMENT: &str = "42P05";
+/// A session that was another client's does not know a statement.
+const UNKNOWN_STATEMENT: &str = "26000";
 
 /// The advice for each SQLSTATE code, or for the beginning of a code.
 const ADVICE: &[(&str, &str)] = &[
-    ("08P01", "the server does not accept this connection; connect to PostgreSQL itself, not through a pooler"),
+    (
+        "08P01",
+        "a pooler refuses or has ended the connection; PgBouncer needs pool_mode = session for this database, and a pool_size \
+         of 10 for each server",
+    ),
+    (KNOWN_STATEMENT, pooler::ADVICE),
+    (UNKNOWN_STATEMENT, pooler::ADVICE),
     (
         "28000",
         "PostgreSQL refuses the user, this address, or a connection without encryption; check the user and sslmode in \

@@ -68,7 +68,7 @@ impl Joining {
     /// Takes the lock of the schema, alone if no other process holds it.
     pub(super) async fn begin(connector: &Connector) -> Result<Self, NotMember> {
         let key = key(connector.schema());
-        let mut conn = connector.connect().await?;
+        let mut conn = connector.connect_first().await?;
         for again in (0..TRIES).rev() {
             let sql = "SELECT pg_try_advisory_lock($1)";
             if within(ANSWER, query_scalar(sql).bind(key).fetch_one(&mut conn)).await? {
