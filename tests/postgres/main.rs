@@ -72,6 +72,11 @@ fn main() -> ExitCode {
             needs(),
             network::a_node_that_was_cut_off_overwrites_nothing,
         ),
+        trial(
+            "connections_that_the_network_has_forgotten_are_replaced",
+            needs(),
+            network::connections_that_the_network_has_forgotten_are_replaced,
+        ),
         trial("commands_work_and_show_no_password", needs(), commands_work_and_show_no_password),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()

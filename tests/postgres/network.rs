@@ -219,3 +219,36 @@ pub fn a_node_that_was_cut_off_overwrites_nothing() {
     }
     ends_well(other);
 }
+
+/// The network loses the connections of a node, and tells neither end. New connections work.
+pub fn connections_that_the_network_has_forgotten_are_replaced() {
+    let stage = Stage::new();
+    let proxy = Proxy::start(&stage.postgres.url("jobs"));
+    let mut nodes = [proxy.url("jobs"), stage.postgres.url("jobs")].map(|url| serve(&stage, &url));
+    let urls = nodes.each_mut().map(Process::ready);
+    let load = Load::start(&urls);
+    load.more(20);
+    // The node has opened all connections that read.
+    let (id, (text, _)) = load.accepted.lock().unwrap().iter().next().map(|(id, of)| (id.clone(), of.clone())).unwrap();
+    let get = || stage.client.get(format!("{}/echo/{id}", urls[0])).send();
+    stage.runtime.block_on(async {
+        for answer in futures_util::future::join_all((0..16).map(|_| get())).await {
+            assert_eq!(answer.unwrap().status(), 200);
+        }
+    });
+    proxy.forget();
+    // A read finds a connection that works.
+    let status: Value = stage.runtime.block_on(async { get().await.unwrap().json().await.unwrap() });
+    assert_eq!(status["result"], text, "{status}");
+    // The node writes again before its lease is over.
+    nodes[0].wait_for("the network has lost a question to PostgreSQL, or its answer");
+    nodes[0].wait_for("the store can write again");
+    load.more(20);
+    let accepted = load.stop();
+    assert_eq!(reported(&stage, &accepted), HashSet::new());
+    known(&stage, &urls[0], &accepted);
+    for node in nodes {
+        assert!(!node.output().contains("no sign of life"), "{}", node.output());
+        ends_well(node);
+    }
+}

@@ -1,10 +1,10 @@
-//! A TCP proxy between servers and PostgreSQL. It can cut all connections at once, after a random number of bytes, and it
-//! can stop forwarding without closing anything.
+//! A TCP proxy between servers and PostgreSQL. It can cut all connections at once, after a random number of bytes. It can
+//! stop forwarding without closing anything, or do so for the connections of now only, like a firewall that forgets them.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,6 +33,10 @@ struct Shared {
     /// The number of cuts so far. Each connection ends when it changes.
     cuts: watch::Sender<usize>,
     is_frozen: watch::Sender<bool>,
+    /// Connections with smaller numbers are forgotten: they forward nothing, and are not closed.
+    forgotten: AtomicUsize,
+    /// How many connections there were so far.
+    connections: AtomicUsize,
     /// The source of the next numbers of bytes, and how many bytes pass before the next cut. `None`: nothing is cut.
     next: Mutex<Option<(StdRng, usize)>>,
     passed: AtomicU64,
@@ -47,6 +51,8 @@ impl Proxy {
             socket,
             cuts: watch::Sender::new(0),
             is_frozen: watch::Sender::new(false),
+            forgotten: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
             next: Mutex::default(),
             passed: AtomicU64::new(0),
         });
@@ -109,6 +115,12 @@ impl Proxy {
         }
     }
 
+    /// From now on, forwards nothing on the connections that there are now, and closes none of them.
+    pub fn forget(&self) {
+        let now = self.shared.connections.load(Ordering::SeqCst);
+        self.shared.forgotten.store(now, Ordering::SeqCst);
+    }
+
     /// Forwards again, first what has come meanwhile.
     pub fn thaw(&self) {
         self.shared.is_frozen.send_replace(false);
@@ -127,22 +139,28 @@ impl Drop for Proxy {
 async fn converse(shared: &Shared, client: TcpStream) -> io::Result<()> {
     client.set_nodelay(true)?;
     let server = UnixStream::connect(&shared.socket).await?;
+    let number = shared.connections.fetch_add(1, Ordering::SeqCst);
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     tokio::select! {
-        end = forward(shared, &mut from_client, &mut to_server) => end,
-        end = forward(shared, &mut from_server, &mut to_client) => end,
+        end = forward(shared, number, &mut from_client, &mut to_server) => end,
+        end = forward(shared, number, &mut from_server, &mut to_client) => end,
     }
 }
 
 async fn forward(
     shared: &Shared,
+    number: usize,
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
 ) -> io::Result<()> {
     let mut buffer = vec![0; 16 << 10];
     loop {
         let n = from.read(&mut buffer).await?;
+        if shared.forgotten.load(Ordering::SeqCst) > number {
+            // Nothing is closed, whatever the two ends do.
+            return std::future::pending().await;
+        }
         if n == 0 {
             return Ok(());
         }

@@ -18,6 +18,7 @@ mod failure;
 mod handed_in;
 mod idempotency;
 mod list;
+mod lost;
 mod members;
 mod news;
 mod ops;
@@ -47,6 +48,7 @@ use tokio::time::Instant;
 use self::bell::Bell;
 use self::connect::{Connector, ServerProcess, Session};
 use self::failure::{explained, is_permanent, within};
+use self::lost::Watch;
 use self::members::{Membership, NotMember, Others};
 pub(crate) use self::start::open;
 use self::start::{START, Start};
@@ -69,9 +71,10 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 const BATCH: Duration = Duration::from_mins(2);
 
 struct Postgres {
-    connector: Connector,
+    connector: Arc<Connector>,
     /// The connection that writes. `None`: the next write must open a new connection.
     session: Option<Session>,
+    watch: Watch,
     /// The server's process of a connection that was closed after an error.
     before: Option<ServerProcess>,
     pool: PgPool,
@@ -134,8 +137,12 @@ impl Postgres {
         // After this line, `self.session` is empty until the state of the transaction is known. Then the connection is
         // stored in `self.session` again.
         let begun = self.begun.take();
-        let written = match within(BATCH, session.begin(&self.start, now)).await {
-            Ok(true) => within(BATCH, self.write(&mut session.conn, ops, &begun, now)).await,
+        let (watch, process) = (self.watch.clone(), session.process);
+        let written = match watch.over(BATCH, process, session.begin(&self.start, now)).await {
+            Ok(true) => {
+                let write = self.write(&mut session.conn, ops, &begun, now);
+                watch.over(BATCH, process, write).await
+            }
             Ok(false) => return Err(Failure::Lost(Arc::new(TakenOver))),
             Err(error) => {
                 self.begun.put_back(begun);
@@ -147,22 +154,27 @@ impl Postgres {
             self.begun.put_back(begun);
         }
         match written {
-            Ok(replies) => match within(BATCH, sqlx::raw_sql("COMMIT").execute(&mut session.conn)).await {
-                Ok(_) => {
-                    self.session = Some(session);
-                    self.start.commits += 1;
-                    if self.others.are_there() {
-                        self.bell.ring_for(ops);
+            Ok(replies) => {
+                let commit = sqlx::raw_sql("COMMIT").execute(&mut session.conn);
+                match watch.over(BATCH, process, commit).await {
+                    Ok(_) => {
+                        self.session = Some(session);
+                        self.start.commits += 1;
+                        self.watch.committed();
+                        if self.others.are_there() {
+                            self.bell.ring_for(ops);
+                        }
+                        Ok(replies)
                     }
-                    Ok(replies)
+                    Err(error) => {
+                        self.discard(session);
+                        Err(Failure::Unknown { replies, cause: explained(error).into() })
+                    }
                 }
-                Err(error) => {
-                    self.discard(session);
-                    Err(Failure::Unknown { replies, cause: explained(error).into() })
-                }
-            },
+            }
             Err(error) if is_permanent(&error) => {
-                match within(BATCH, sqlx::raw_sql("ROLLBACK").execute(&mut session.conn)).await {
+                let end = sqlx::raw_sql("ROLLBACK").execute(&mut session.conn);
+                match watch.over(BATCH, process, end).await {
                     Ok(_) => self.session = Some(session),
                     Err(_) => self.discard(session),
                 }
@@ -201,6 +213,7 @@ impl Postgres {
     fn discard(&mut self, Session { conn, process, .. }: Session) {
         drop(conn);
         self.before = Some(process);
+        self.watch.failed();
         self.membership.doubt();
     }
 
@@ -238,7 +251,7 @@ impl Postgres {
         };
         let sql = "SELECT commits FROM node WHERE seq = $1 FOR UPDATE";
         let commits = query_scalar::<i64>(sql).bind(self.start.node).fetch_optional(&mut session.conn);
-        match within(BATCH, commits).await {
+        match self.watch.over(BATCH, session.process, commits).await {
             Ok(commits) => {
                 self.session = Some(session);
                 // If the row of this process is gone, another process has taken over. The next batch finds that out.
@@ -255,7 +268,7 @@ impl Postgres {
 
     async fn try_to_write(&mut self, bytes: usize) -> Result<(), Failure> {
         let mut session = self.session().await?;
-        let written = within(BATCH, async {
+        let written = self.watch.over(BATCH, session.process, async {
             sqlx::raw_sql("BEGIN").execute(&mut session.conn).await?;
             query("INSERT INTO probe (bytes) VALUES ($1)").bind(vec![0_u8; bytes]).execute(&mut session.conn).await?;
             query("DELETE FROM probe").execute(&mut session.conn).await?;

@@ -21,6 +21,8 @@ use crate::ops::Op;
 const PAUSE: Duration = Duration::from_millis(20);
 /// The pause before the next try to connect.
 const AGAIN: Duration = Duration::from_secs(1);
+/// If nothing is heard for this long, the connection is asked whether it still works.
+const QUIET: Duration = Duration::from_secs(10);
 /// The longest time that a call takes.
 const CALL: Duration = Duration::from_secs(5);
 
@@ -135,9 +137,15 @@ async fn listen_once(pool: &PgPool, names: &Names, heard: &Heard) -> Result<(), 
     // What happened before this node could hear is looked for now.
     heard.work.notify_one();
     heard.ends.notify_one();
-    while let Some(call) = listener.try_recv().await? {
-        let signal = if call.channel() == names.work { &heard.work } else { &heard.ends };
-        signal.notify_one();
+    loop {
+        match tokio::time::timeout(QUIET, listener.try_recv()).await {
+            Ok(Ok(Some(call))) => {
+                let signal = if call.channel() == names.work { &heard.work } else { &heard.ends };
+                signal.notify_one();
+            }
+            Ok(lost) => return lost.map(drop),
+            // Either nothing has happened, or the network has lost the connection.
+            Err(_) => within(CALL, sqlx::raw_sql("SELECT 1").execute(&mut listener)).await.map(drop)?,
+        }
     }
-    Ok(())
 }

@@ -18,6 +18,9 @@ use crate::options::DatabaseUrl;
 pub(super) const READERS: u32 = 4;
 /// The longest time that a read waits for a connection.
 const BUSY: Duration = Duration::from_secs(5);
+/// The longest time that an answer takes on a connection that works. It is less than [`BUSY`], so that there is time to
+/// open another connection.
+pub(super) const PING: Duration = Duration::from_secs(2);
 /// The longest time that opening a connection takes.
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -61,8 +64,27 @@ pub(super) struct Connector {
 /// A process of the server. The server may use the number of a process again later, but not with the same start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ServerProcess {
-    pid: i32,
-    started: i64,
+    pub pid: i32,
+    pub started: i64,
+}
+
+impl ServerProcess {
+    /// Returns the process of this connection.
+    pub(super) async fn of(conn: &mut PgConnection) -> Result<Self, sqlx::Error> {
+        let sql = "SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint FROM pg_stat_activity \
+                   WHERE pid = pg_backend_pid()";
+        let row = query(sql).fetch_one(conn).await?;
+        Ok(Self { pid: row.try_get(0)?, started: row.try_get(1)? })
+    }
+
+    /// Ends the process, which may not know that its connection is lost. A pooler may have given it to a client with
+    /// another name.
+    pub(super) async fn end(self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                   WHERE pid = $1 AND (extract(epoch FROM backend_start) * 1000000)::bigint = $2 \
+                   AND application_name = left(current_setting('application_name'), 63)";
+        query(sql).bind(self.pid).bind(self.started).execute(conn).await.map(drop)
+    }
 }
 
 /// A connection that writes.
@@ -153,35 +175,46 @@ impl Connector {
     pub(super) async fn write(&self, before: Option<ServerProcess>) -> Result<Session, sqlx::Error> {
         let mut conn = self.connect().await?;
         let process = within(CONNECT, async {
-            if let Some(ServerProcess { pid, started }) = before {
-                let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-                           WHERE pid = $1 AND (extract(epoch FROM backend_start) * 1000000)::bigint = $2";
-                query(sql).bind(pid).bind(started).execute(&mut conn).await?;
+            if let Some(before) = before {
+                before.end(&mut conn).await?;
             }
-            let sql = "SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint FROM pg_stat_activity \
-                       WHERE pid = pg_backend_pid()";
-            let row = query(sql).fetch_one(&mut conn).await?;
-            Ok(ServerProcess { pid: row.try_get(0)?, started: row.try_get(1)? })
+            ServerProcess::of(&mut conn).await
         });
         let process = process.await?;
         Ok(Session { conn, process, is_prepared: false })
     }
 
-    /// Returns the pool for the connection that listens.
+    /// Returns the pool for the connection that listens. A connection that does not answer is not kept.
     pub(super) fn listen(&self) -> PgPool {
-        PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT).connect_lazy_with(self.options.clone())
+        PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(CONNECT)
+            .after_release(|conn, _| works(conn).map(Ok).boxed())
+            .connect_lazy_with(self.options.clone())
     }
 
-    /// Returns the pool of connections that read. The pool opens connections only when they are needed.
+    /// Returns the pool of connections that read. The pool opens connections only when they are needed. Before a read and
+    /// after it, the pool asks whether the connection still works. A connection that the network has lost does not answer,
+    /// so another one is opened.
     pub(super) fn read(&self) -> PgPool {
         let settings: Arc<str> = self.settings(READER_SETTINGS).into();
         PgPoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(BUSY)
+            // A read that waits for long is the business of its caller.
+            .acquire_slow_threshold(BUSY)
             .after_connect(move |conn, _| {
                 let settings = Arc::clone(&settings);
                 async move { sqlx::raw_sql(AssertSqlSafe(settings)).execute(conn).await.map(drop) }.boxed()
             })
+            .test_before_acquire(false)
+            .before_acquire(|conn, _| works(conn).map(Ok).boxed())
+            .after_release(|conn, _| works(conn).map(Ok).boxed())
             .connect_lazy_with(self.options.clone())
     }
+}
+
+/// Returns whether the server answers on this connection.
+async fn works(conn: &mut PgConnection) -> bool {
+    within(PING, conn.ping()).await.is_ok()
 }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
 use super::{encryption, pooler};
+use crate::backend::Cause;
 
 /// Returns whether the operation would fail again, even if the server and the network work.
 pub(super) fn is_permanent(error: &sqlx::Error) -> bool {
@@ -118,6 +122,17 @@ pub(super) fn explained(error: sqlx::Error) -> Box<dyn std::error::Error + Send 
 
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The longest time that a read takes. The server ends a statement earlier, and a free connection is found or missed
+/// earlier, unless the network has lost a question or its answer.
+const READ: Duration = Duration::from_secs(40);
+
+/// Returns the answer of a read, or an error with advice.
+pub(super) fn answer<'a, T: 'a>(
+    read: impl Future<Output = Result<T, sqlx::Error>> + Send + 'a,
+) -> BoxFuture<'a, Result<T, Cause>> {
+    async move { within(READ, read).await.map_err(|error| Cause::from(explained(error))) }.boxed()
 }
 
 /// Awaits a call to the server, but not for longer than `limit`. After an error, close the connection: the call may

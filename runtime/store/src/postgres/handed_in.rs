@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use uuid::Uuid;
 
 use super::codec::{blob, count, limit};
-use super::read::{Rows, cause};
+use super::failure::answer;
+use super::read::Rows;
 use super::statement::query;
 use crate::backend::Cause;
 use crate::handed_in::{HandInCounts, HandInRows, MOST_COUNTED, PAGE};
@@ -57,14 +57,14 @@ async fn counts(pool: &PgPool) -> Result<HandInCounts, sqlx::Error> {
 
 impl HandInRows for Rows {
     fn hand_ins(&self, after: String) -> BoxFuture<'_, Result<Vec<(String, u64)>, Cause>> {
-        async move { hand_ins(self.pool(), &after).await }.map(cause).boxed()
+        answer(async move { hand_ins(self.pool(), &after).await })
     }
 
     fn hand_in_contents(&self, ids: Vec<String>) -> BoxFuture<'_, Result<Vec<(String, Bytes)>, Cause>> {
-        contents(self.pool(), ids).map(cause).boxed()
+        answer(contents(self.pool(), ids))
     }
 
     fn hand_in_counts(&self) -> BoxFuture<'_, Result<HandInCounts, Cause>> {
-        counts(self.pool()).map(cause).boxed()
+        answer(counts(self.pool()))
     }
 }

@@ -15,7 +15,7 @@ use sqlx::postgres::PgConnection;
 use tokio::time::Instant;
 
 use super::Batch;
-use super::connect::Connector;
+use super::connect::{Connector, PING, ServerProcess};
 use super::failure::within;
 use super::statement::{query, query_scalar};
 
@@ -59,6 +59,7 @@ impl From<sqlx::Error> for NotMember {
 /// A process that is about to become a node.
 pub(super) struct Joining {
     conn: PgConnection,
+    process: ServerProcess,
     key: i64,
     /// Whether no other process holds the lock of the schema.
     pub alone: bool,
@@ -69,17 +70,18 @@ impl Joining {
     pub(super) async fn begin(connector: &Connector) -> Result<Self, NotMember> {
         let key = key(connector.schema());
         let mut conn = connector.connect_first().await?;
+        let process = within(ANSWER, ServerProcess::of(&mut conn)).await?;
         for again in (0..TRIES).rev() {
             let sql = "SELECT pg_try_advisory_lock($1)";
             if within(ANSWER, query_scalar(sql).bind(key).fetch_one(&mut conn)).await? {
-                return Ok(Self { conn, key, alone: true });
+                return Ok(Self { conn, process, key, alone: true });
             }
             if again > 0 {
                 tokio::time::sleep(PAUSE).await;
             }
         }
         share(&mut conn, key).await?;
-        Ok(Self { conn, key, alone: false })
+        Ok(Self { conn, process, key, alone: false })
     }
 
     /// Lets others share the lock of the schema.
@@ -103,8 +105,8 @@ impl Joining {
 
     /// The node is made.
     pub(super) fn finish(self, schema: &str, node: i64) -> Membership {
-        let Self { conn, key, .. } = self;
-        Membership { conn: Some(conn), looked: Instant::now(), key, own: own_key(schema, node) }
+        let Self { conn, process, key, .. } = self;
+        Membership { conn: Some(conn), process, looked: Instant::now(), key, own: own_key(schema, node) }
     }
 }
 
@@ -147,6 +149,8 @@ async fn left(conn: &mut PgConnection) -> Result<Vec<(i64, i64, bool)>, sqlx::Er
 pub(super) struct Membership {
     /// The connection that holds the locks. `None`: the locks were lost, and have to be taken again.
     conn: Option<PgConnection>,
+    /// The server's process of the last connection that has held the locks.
+    process: ServerProcess,
     looked: Instant,
     key: i64,
     own: i64,
@@ -159,16 +163,19 @@ impl Membership {
             return Ok(());
         }
         if let Some(mut conn) = self.conn.take()
-            && within(ANSWER, query("SELECT 1").execute(&mut conn)).await.is_ok()
+            && within(PING, query("SELECT 1").execute(&mut conn)).await.is_ok()
         {
             self.conn = Some(conn);
         }
         if self.conn.is_none() {
             tracing::debug!("the connection with the locks of the store is lost; taking the locks again");
             let mut conn = connector.connect().await?;
+            // If the server does not know that the connection is lost, its process still has the locks.
+            within(ANSWER, self.process.end(&mut conn)).await?;
+            let process = within(ANSWER, ServerProcess::of(&mut conn)).await?;
             share(&mut conn, self.key).await?;
             within(ANSWER, query("SELECT pg_advisory_lock($1)").bind(self.own).execute(&mut conn)).await?;
-            self.conn = Some(conn);
+            (self.conn, self.process) = (Some(conn), process);
         }
         self.looked = Instant::now();
         Ok(())

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
 use super::codec::{count, request_state, small};
-use super::read::{Rows, cause, waiting_lines};
+use super::failure::answer;
+use super::read::{Rows, waiting_lines};
 use super::statement::query;
 use crate::nodes::{DisabledNames, Mark, News, NodeRecord, Version, WaitingCounts};
 use crate::overview::Cause;
@@ -22,23 +22,23 @@ const ENDED: i64 = 20;
 
 impl News for Rows {
     fn cancelled(&self) -> BoxFuture<'_, Result<Vec<RequestClaim>, Cause>> {
-        self.cancelled_here().map(cause).boxed()
+        answer(self.cancelled_here())
     }
 
     fn disabled_since(&self, known: Option<Version>) -> BoxFuture<'_, Result<Option<(Version, DisabledNames)>, Cause>> {
-        self.changed_disabled(known).map(cause).boxed()
+        answer(self.changed_disabled(known))
     }
 
     fn waiting(&self) -> BoxFuture<'_, Result<Option<WaitingCounts>, Cause>> {
-        self.waiting_counts().map(cause).boxed()
+        answer(self.waiting_counts())
     }
 
     fn marks<'a>(&'a self, ids: &'a [RequestId]) -> BoxFuture<'a, Result<Vec<(RequestId, Mark)>, Cause>> {
-        self.marks_of(ids).map(cause).boxed()
+        answer(self.marks_of(ids))
     }
 
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, Cause>> {
-        self.all_nodes().map(cause).boxed()
+        answer(self.all_nodes())
     }
 }
 

@@ -6,12 +6,12 @@
 mod reports;
 mod requests;
 
-use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sqlx::Row as _;
 use sqlx::postgres::PgPool;
 
-use super::read::{Rows, cause};
+use super::failure::answer;
+use super::read::Rows;
 use super::statement::query;
 use crate::backend::Cause;
 use crate::overview::{
@@ -113,7 +113,7 @@ impl Lists for Rows {
         before: u64,
         limit: usize,
     ) -> BoxFuture<'a, Result<Page<RequestLine>, Cause>> {
-        requests::list(self.pool(), filter, before, limit).map(cause).boxed()
+        answer(requests::list(self.pool(), filter, before, limit))
     }
 
     fn requests_by_id<'a>(
@@ -122,15 +122,15 @@ impl Lists for Rows {
         after: &'a str,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<RequestLine>, Cause>> {
-        requests::by_id(self.pool(), prefix, after, limit).map(cause).boxed()
+        answer(requests::by_id(self.pool(), prefix, after, limit))
     }
 
     fn request_detail<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<RequestDetail>, Cause>> {
-        requests::detail(self.pool(), id).map(cause).boxed()
+        answer(requests::detail(self.pool(), id))
     }
 
     fn original<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Original>, Cause>> {
-        requests::original(self.pool(), id).map(cause).boxed()
+        answer(requests::original(self.pool(), id))
     }
 
     fn list_deliveries<'a>(
@@ -139,22 +139,22 @@ impl Lists for Rows {
         before: u64,
         limit: usize,
     ) -> BoxFuture<'a, Result<Page<DeliveryLine>, Cause>> {
-        reports::list(self.pool(), filter, before, limit).map(cause).boxed()
+        answer(reports::list(self.pool(), filter, before, limit))
     }
 
     fn delivery_detail(&self, id: ReportId) -> BoxFuture<'_, Result<Option<DeliveryDetail>, Cause>> {
-        reports::detail(self.pool(), id).map(cause).boxed()
+        answer(reports::detail(self.pool(), id))
     }
 
     fn parked_counts<'a>(&'a self, after: &'a str, limit: usize) -> BoxFuture<'a, Result<Vec<(String, u64)>, Cause>> {
-        reports::parked_counts(self.pool(), after, limit).map(cause).boxed()
+        answer(reports::parked_counts(self.pool(), after, limit))
     }
 
     fn held_count<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<u64, Cause>> {
-        reports::held_count(self.pool(), url).map(cause).boxed()
+        answer(reports::held_count(self.pool(), url))
     }
 
     fn first_due(&self) -> BoxFuture<'_, Result<FirstDue, Cause>> {
-        reports::first_due(self.pool()).map(cause).boxed()
+        answer(reports::first_due(self.pool()))
     }
 }

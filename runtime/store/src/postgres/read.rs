@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use sqlx::PgExecutor;
@@ -17,7 +16,7 @@ use super::codec::{
     report_state, request_state, small, storable, webhook_id,
 };
 use super::connect::READERS;
-use super::failure::explained;
+use super::failure::answer;
 use super::ops::TRUST;
 use super::statement::{query, query_scalar};
 use super::{idempotency, list, progress, summary, timeline, tokens};
@@ -303,27 +302,27 @@ pub(super) fn delivery(row: &PgRow) -> Result<DeliveryRecord, sqlx::Error> {
 
 impl Reader for Rows {
     fn request<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<RequestRecord>, Cause>> {
-        self.request(id).map(cause).boxed()
+        answer(self.request(id))
     }
 
     fn accepted<'a>(&'a self, request: &'a NewRequest) -> BoxFuture<'a, Result<Option<Submitted>, Cause>> {
-        idempotency::accepted(&self.pool, request).map(cause).boxed()
+        answer(idempotency::accepted(&self.pool, request))
     }
 
     fn summary<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Summary>, Cause>> {
-        summary::summary(&self.pool, id).map(cause).boxed()
+        answer(summary::summary(&self.pool, id))
     }
 
     fn timeline<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Timeline>, Cause>> {
-        timeline::timeline(&self.pool, id).map(cause).boxed()
+        answer(timeline::timeline(&self.pool, id))
     }
 
     fn checkpoint<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Bytes>, Cause>> {
-        progress::checkpoint(&self.pool, id).map(cause).boxed()
+        answer(progress::checkpoint(&self.pool, id))
     }
 
     fn progress<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Progress>, Cause>> {
-        progress::progress(&self.pool, id).map(cause).boxed()
+        answer(progress::progress(&self.pool, id))
     }
 
     fn piece<'a>(
@@ -333,11 +332,11 @@ impl Reader for Rows {
         at: usize,
         len: usize,
     ) -> BoxFuture<'a, Result<Option<Bytes>, Cause>> {
-        self.piece(id, member, at, len).map(cause).boxed()
+        answer(self.piece(id, member, at, len))
     }
 
     fn cancel_view<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<CancelView>, Cause>> {
-        self.cancel_view(id).map(cause).boxed()
+        answer(self.cancel_view(id))
     }
 
     fn unregistered<'a>(
@@ -345,11 +344,11 @@ impl Reader for Rows {
         id: &'a RequestId,
         route: &'a str,
     ) -> BoxFuture<'a, Result<Option<(HeaderMap, Bytes)>, Cause>> {
-        self.unregistered(id, route).map(cause).boxed()
+        answer(self.unregistered(id, route))
     }
 
     fn deliveries<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRecord>, Cause>> {
-        self.deliveries(subject).map(cause).boxed()
+        answer(self.deliveries(subject))
     }
 
     fn list<'a>(
@@ -360,38 +359,34 @@ impl Reader for Rows {
         after: Option<Cursor>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Page, Cause>> {
-        list::list(&self.pool, route, owner, filter, after, limit).map(cause).boxed()
+        answer(list::list(&self.pool, route, owner, filter, after, limit))
     }
 
     fn parked_origins(&self) -> BoxFuture<'_, Result<Vec<String>, Cause>> {
-        self.parked_origins().map(cause).boxed()
+        answer(self.parked_origins())
     }
 
     fn disabled(&self) -> BoxFuture<'_, Result<Vec<Disabled>, Cause>> {
-        self.disabled().map(cause).boxed()
+        answer(self.disabled())
     }
 
     fn counts(&self) -> BoxFuture<'_, Result<Counts, Cause>> {
-        self.counts().map(cause).boxed()
+        answer(self.counts())
     }
 
     fn tokens(&self) -> BoxFuture<'_, Result<Vec<TokenRecord>, Cause>> {
-        tokens::tokens(&self.pool).map(cause).boxed()
+        answer(tokens::tokens(&self.pool))
     }
 
     fn token_uses(&self) -> BoxFuture<'_, Result<HashMap<String, Timestamp>, Cause>> {
-        tokens::token_uses(&self.pool).map(cause).boxed()
+        answer(tokens::token_uses(&self.pool))
     }
 
     fn ticks(&self) -> BoxFuture<'_, Result<HashMap<String, Timestamp>, Cause>> {
-        tokens::ticks(&self.pool).map(cause).boxed()
+        answer(tokens::ticks(&self.pool))
     }
 
     fn audited(&self, before: i64, limit: usize) -> BoxFuture<'_, Result<Vec<AuditRecord>, Cause>> {
-        tokens::audited(&self.pool, before, limit).map(cause).boxed()
+        answer(tokens::audited(&self.pool, before, limit))
     }
-}
-
-pub(super) fn cause<T>(result: Result<T, sqlx::Error>) -> Result<T, Cause> {
-    result.map_err(|error| Cause::from(explained(error)))
 }

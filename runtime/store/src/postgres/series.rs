@@ -1,12 +1,12 @@
 //! Reads figures.
 
-use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sqlx::Row as _;
 use sqlx::postgres::{PgPool, PgRow};
 
 use super::codec::limit;
-use super::read::{Rows, cause};
+use super::failure::answer;
+use super::read::Rows;
 use super::statement::{query, query_scalar};
 use crate::backend::Cause;
 use crate::series::{Figures, MOST_LISTED, MOST_READ, Scope, SeriesRows, Step};
@@ -46,10 +46,10 @@ impl SeriesRows for Rows {
         from: Timestamp,
         until: Timestamp,
     ) -> BoxFuture<'a, Result<Vec<(Timestamp, Figures)>, Cause>> {
-        series(self.pool(), scope, step, from, until).map(cause).boxed()
+        answer(series(self.pool(), scope, step, from, until))
     }
 
     fn series_names(&self, kind: i64) -> BoxFuture<'_, Result<Vec<String>, Cause>> {
-        names(self.pool(), kind).map(cause).boxed()
+        answer(names(self.pool(), kind))
     }
 }

@@ -8,6 +8,7 @@ use sqlx::postgres::PgConnection;
 use super::bell::Bell;
 use super::connect::Connector;
 use super::failure::{explained, is_interruption, is_unreachable, within};
+use super::lost::Watch;
 use super::members::{self, Joining, NotMember, Others};
 use super::schema::{self, Refused};
 use super::statement::query;
@@ -87,7 +88,7 @@ pub(super) async fn start(url: &DatabaseUrl, node: NodeId, clock: &Clock) -> Res
         }
         NotMember::Failed(error) => failed(error),
     };
-    let connector = Connector::new(url).map_err(failed)?;
+    let connector = Arc::new(Connector::new(url).map_err(failed)?);
     let mut joining = Joining::begin(&connector).await.map_err(refused)?;
     let mut session = connector.write(None).await.map_err(failed)?;
     let conn = &mut session.conn;
@@ -112,11 +113,12 @@ pub(super) async fn start(url: &DatabaseUrl, node: NodeId, clock: &Clock) -> Res
     let pool = connector.read();
     let bell = Bell::new(&connector);
     let others = Others::new(connector.schema());
-    let session = Some(session);
+    let (session, watch) = (Some(session), Watch::new(&connector));
     let turns = Turns::default();
     let begun = Arc::default();
     let (before, pause) = (None, Duration::ZERO);
-    let backend = Postgres { connector, session, before, pool, start, turns, others, pause, begun, bell, membership };
+    let backend =
+        Postgres { connector, session, watch, before, pool, start, turns, others, pause, begun, bell, membership };
     Ok((backend, left))
 }
 
