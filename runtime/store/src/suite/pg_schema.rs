@@ -1,7 +1,7 @@
 //! What the store does with the tables of other versions in PostgreSQL.
 
 use super::pg_outages::{number, run, shell};
-use super::world::{World, id};
+use super::world::{World, id, submit};
 use crate::record::{NewRequest, Submitted};
 use crate::{IdempotencyKey, OpenError};
 
@@ -20,6 +20,31 @@ async fn newer_schema_refused_and_untouched() {
         other => panic!("{other:?}"),
     }
     assert_eq!(number(&mut conn, "SELECT count(*) FROM node").await, nodes);
+}
+
+/// A program that knows one more version of the schema starts while a node of the version before works.
+#[tokio::test]
+#[ignore = "needs PostgreSQL; run it with --include-ignored"]
+async fn a_newer_program_does_not_start_beside_older_nodes() {
+    let world = World::postgres();
+    let older = world.open().await;
+    let mut conn = shell(world.database()).await;
+    let version = "SELECT value::bigint FROM meta WHERE key = 'postback schema'";
+    let known = number(&mut conn, version).await;
+    let set = format!("UPDATE meta SET value = '{}' WHERE key = 'postback schema'", known - 1);
+    run(&mut conn, &set).await;
+    let nodes = number(&mut conn, "SELECT count(*) FROM node").await;
+    match world.try_open().await {
+        Err(OpenError::Database { source, .. }) => {
+            assert!(source.to_string().contains("stop them all, and start this program again"), "{source}");
+        }
+        other => panic!("{other:?}"),
+    }
+    // The older node goes on, with its tables as they were.
+    submit(&older, world.request("r")).await;
+    assert_eq!(number(&mut conn, version).await, known - 1);
+    assert_eq!(number(&mut conn, "SELECT count(*) FROM node WHERE NOT is_over").await, nodes);
+    older.close().await;
 }
 
 #[tokio::test]
