@@ -19,8 +19,9 @@ use super::{Stage, launch_at};
 const CLIENTS: usize = 3;
 /// A client waits this long for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The pause of a client between two requests.
-const PAUSE: Duration = Duration::from_millis(20);
+/// The pause of a client between two requests: while connections are cut, and while a test waits for a lease.
+const BUSY: Duration = Duration::from_millis(20);
+const STEADY: Duration = Duration::from_millis(200);
 
 /// The clients, and what was accepted: the text of each request, and the URL of its node, by id.
 struct Load {
@@ -31,7 +32,7 @@ struct Load {
 }
 
 impl Load {
-    fn start(urls: &[String]) -> Self {
+    fn start(urls: &[String], pause: Duration) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (accepted, is_over) = (Arc::<Mutex<HashMap<_, _>>>::default(), Arc::<AtomicBool>::default());
         let mut clients = Vec::new();
@@ -53,7 +54,7 @@ impl Load {
                         let before = accepted.lock().unwrap().insert(id, (text, url.clone()));
                         assert!(before.is_none(), "an id was given twice: {before:?}");
                     }
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(pause).await;
                 }
             }));
         }
@@ -147,7 +148,7 @@ pub fn accepted_work_survives_cut_connections() {
     let proxy = Proxy::start(&stage.postgres.url("jobs"));
     let mut nodes = [(); 2].map(|()| serve(&stage, &proxy.url("jobs")));
     let urls: Vec<String> = nodes.iter_mut().map(Process::ready).collect();
-    let load = Load::start(&urls);
+    let load = Load::start(&urls, BUSY);
     load.more(20);
     proxy.cut(seed);
     eventually("enough cuts", || match proxy.cuts() {
@@ -186,7 +187,7 @@ pub fn a_node_that_was_cut_off_overwrites_nothing() {
     for id in &runs {
         stale.wait_for(&format!("{id} begins"));
     }
-    let load = Load::start(&[stale_url.clone(), url.clone()]);
+    let load = Load::start(&[stale_url.clone(), url.clone()], STEADY);
     load.more(20);
 
     proxy.freeze();
@@ -226,7 +227,7 @@ pub fn connections_that_the_network_has_forgotten_are_replaced() {
     let proxy = Proxy::start(&stage.postgres.url("jobs"));
     let mut nodes = [proxy.url("jobs"), stage.postgres.url("jobs")].map(|url| serve(&stage, &url));
     let urls = nodes.each_mut().map(Process::ready);
-    let load = Load::start(&urls);
+    let load = Load::start(&urls, STEADY);
     load.more(20);
     // The node has opened all connections that read.
     let (id, (text, _)) = load.accepted.lock().unwrap().iter().next().map(|(id, of)| (id.clone(), of.clone())).unwrap();

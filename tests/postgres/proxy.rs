@@ -4,9 +4,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -17,8 +16,6 @@ use tokio::sync::watch;
 
 /// How many bytes pass between two cuts. A server needs some thousand bytes to connect again.
 const BYTES: std::ops::Range<usize> = 2_000..60_000;
-/// If nothing passes for this long, no transaction is likely to be open.
-const QUIET: Duration = Duration::from_millis(5);
 
 /// A proxy that runs until the value is dropped.
 pub struct Proxy {
@@ -39,7 +36,6 @@ struct Shared {
     connections: AtomicUsize,
     /// The source of the next numbers of bytes, and how many bytes pass before the next cut. `None`: nothing is cut.
     next: Mutex<Option<(StdRng, usize)>>,
-    passed: AtomicU64,
 }
 
 impl Proxy {
@@ -54,7 +50,6 @@ impl Proxy {
             forgotten: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             next: Mutex::default(),
-            passed: AtomicU64::new(0),
         });
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -103,16 +98,9 @@ impl Proxy {
         *self.shared.cuts.borrow()
     }
 
-    /// Forwards nothing more, and closes nothing, from a moment on in which nothing passes.
+    /// Forwards nothing more, and closes nothing.
     pub fn freeze(&self) {
-        loop {
-            let passed = self.shared.passed.load(Ordering::SeqCst);
-            std::thread::sleep(QUIET);
-            if self.shared.passed.load(Ordering::SeqCst) == passed {
-                self.shared.is_frozen.send_replace(true);
-                return;
-            }
-        }
+        self.shared.is_frozen.send_replace(true);
     }
 
     /// From now on, forwards nothing on the connections that there are now, and closes none of them.
@@ -165,7 +153,6 @@ async fn forward(
             return Ok(());
         }
         let _ = shared.is_frozen.subscribe().wait_for(|is_frozen| !is_frozen).await;
-        shared.passed.fetch_add(1, Ordering::SeqCst);
         let may_pass = shared.may_pass(n);
         to.write_all(&buffer[..may_pass]).await?;
         if may_pass < n {

@@ -28,15 +28,15 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// no settings with the connection.
 ///
 /// - An idle connection is kept. If the machine of this process is lost, the server notices that within half a minute.
-/// - A transaction in which nothing happens is ended: a process that was stopped must not keep the others from taking
-///   over its rows.
+/// - A transaction in which nothing happens is ended when the lease of its node is over: a process that was stopped or cut
+///   off must not keep the others from taking over its rows.
 /// - Each statement is planned once for each connection, and not for each value: planning would cost more than all the
 ///   rest. A plan does not read a whole table, however small the table was when the plan was made. A test holds each
 ///   statement to that.
 /// - No statement waits for long: the writer repeats a batch that failed.
 const SETTINGS: &str = "
     SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;
-    SET tcp_user_timeout = '25s'; SET idle_session_timeout = 0; SET idle_in_transaction_session_timeout = '20s';
+    SET tcp_user_timeout = '25s'; SET idle_session_timeout = 0; SET idle_in_transaction_session_timeout = '15s';
     SET statement_timeout = '60s'; SET lock_timeout = '30s'; SET transaction_isolation = 'read committed';
     SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off;
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
