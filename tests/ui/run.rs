@@ -6,8 +6,8 @@
 
 use std::process::Command;
 
-/// The flags of the compiler that trybuild uses for the cases. It builds the dependencies without the last one, and Cargo
-/// builds everything once more for other flags. This variable goes before what trybuild says.
+/// The flags that trybuild sets for the cases. It builds the dependencies without the last one, and Cargo builds them once
+/// more if the flags differ. This variable has priority over what trybuild sets, so both are the same.
 const FLAGS: (&str, &str) =
     ("CARGO_ENCODED_RUSTFLAGS", "--cfg\x1ftrybuild\x1f--verbose\x1f-A\x1fdead_code\x1f--diagnostic-width=140");
 
@@ -16,7 +16,11 @@ fn each_mistake_is_told_on_the_users_own_words() {
     if std::env::var(FLAGS.0).is_ok_and(|flags| flags == FLAGS.1) {
         return trybuild::TestCases::new().compile_fail("*/*.rs");
     }
-    // This process cannot set a variable of its own safely.
-    let again = Command::new(std::env::current_exe().unwrap()).arg("--nocapture").env(FLAGS.0, FLAGS.1).status();
-    assert!(again.unwrap().success());
+    // This process cannot set a variable of its own safely. The name of the test keeps the filter of trybuild from
+    // being one of tests.
+    let mut again = Command::new(std::env::current_exe().unwrap());
+    again
+        .args(["each_mistake", "--nocapture"])
+        .args(std::env::args().filter(|argument| argument.starts_with("trybuild=")));
+    assert!(again.env(FLAGS.0, FLAGS.1).status().unwrap().success());
 }

@@ -24,7 +24,7 @@ pub(super) fn accepted(
     }
 }
 
-/// Returns the answer to a request that was not written, because its id or its key is taken. A request that is known by
+/// Returns the answer to a request whose id or key may be taken. A request that is known by
 /// its id takes its key, unless it has brought another key before: so the keys of a request are bounded. A key of
 /// another request stays with that request.
 pub(super) fn repeated(
@@ -57,7 +57,7 @@ fn by_key(conn: &Connection, request: &NewRequest, fresh: Option<i64>) -> Result
     let Some(key) = request.idempotency else { return Ok(None) };
     let sql = "SELECT r.id, CASE length(b.body) WHEN ?2 THEN b.body END, b.headers \
                FROM request AS r JOIN request_body AS b ON b.seq = r.seq \
-               WHERE r.seq = coalesce(?3, (SELECT seq FROM request_key WHERE key = ?1)) AND r.idempotency = ?1";
+               WHERE r.seq IN (?3, (SELECT seq FROM request_key WHERE key = ?1)) AND r.idempotency = ?1";
     let found = query(sql).bind(key.as_bytes()).bind(length(request)).bind(fresh);
     let Some(row) = found.fetch_optional(conn)? else { return Ok(None) };
     let same = is_same(&row, 1, request)?;

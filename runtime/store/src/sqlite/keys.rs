@@ -5,8 +5,9 @@
 //! many, they are filed: added to the table `request_key` in the order of the keys, a part with each batch, so that a page
 //! that changes gets several keys.
 //!
-//! Invariant: a key of a committed request is in memory or in the table. Keys in memory, and no others, may have no
-//! request: the batch failed, or the request was deleted. So a request that is found by a key is asked for its key.
+//! Invariant: a key of a committed request is in memory or in the table. An entry in memory may be stale: its batch
+//! failed, its request was deleted, or another request has got the key since, and is in the table. So both are looked
+//! up, and a request that is found is asked for its key.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,8 +48,17 @@ pub(super) struct Keys {
     filing: Option<Filing>,
     /// How many keys the current batch has added.
     added: usize,
-    /// How many keys are in memory before they are filed, and how many a batch files.
-    limits: (usize, usize),
+    limits: Limits,
+}
+
+/// When keys are filed.
+struct Limits {
+    /// See [`MOST_KEYS`].
+    keys: usize,
+    /// See [`MOST_ROWS`].
+    rows: i64,
+    /// See [`PART`].
+    part: usize,
 }
 
 /// Keys that are being filed, in their order.
@@ -75,7 +85,13 @@ impl Keys {
                 fresh.keys().insert(key, row.try_get(1)?);
             }
         }
-        Ok(Self { fresh, filed, filing: None, added: 0, limits: (MOST_KEYS, PART) })
+        Ok(Self {
+            fresh,
+            filed,
+            filing: None,
+            added: 0,
+            limits: Limits { keys: MOST_KEYS, rows: MOST_ROWS, part: PART },
+        })
     }
 
     pub(super) fn fresh(&self) -> &Fresh {
@@ -108,18 +124,20 @@ impl Keys {
 
     /// Files a part of the keys, if there are too many in memory. Called once for each batch, at its end.
     pub(super) fn file(&mut self, conn: &Connection, last_request: i64) -> Result<(), Error> {
-        let (most, part) = self.limits;
+        let Limits { keys: most, rows, part } = self.limits;
         if self.filing.is_none() {
-            let keys = self.fresh.keys();
-            if keys.len() < most && (keys.is_empty() || last_request - self.filed < MOST_ROWS) {
+            let fresh = self.fresh.keys();
+            if fresh.len() < most && (fresh.is_empty() || last_request - self.filed < rows) {
                 return Ok(());
             }
-            let mut keys: Vec<_> = keys.iter().map(|(key, seq)| (*key, *seq)).collect();
+            let mut keys: Vec<_> = fresh.iter().map(|(key, seq)| (*key, *seq)).collect();
+            // Readers wait for it.
+            drop(fresh);
             keys.sort_unstable();
             self.filing = Some(Filing { keys, done: 0, in_batch: 0, up_to: last_request });
         }
         if let Some(filing) = &mut self.filing {
-            // More than are added, so that this comes to an end.
+            // More than are added, so that fewer keys are in memory at the end.
             filing.in_batch = part.max(2 * self.added).min(filing.keys.len() - filing.done);
             let sql = "INSERT OR REPLACE INTO request_key (key, seq) SELECT idempotency, seq FROM request \
                        WHERE seq = ?2 AND idempotency = ?1";
@@ -185,7 +203,7 @@ pub(crate) mod tests {
     fn started(folder: &Path) -> Sqlite {
         let connector = Connector::new(&folder.join("store.db"), Durability::Normal);
         let (mut sqlite, ..) = start(connector, NodeId::generate(), &Clock::system()).unwrap();
-        sqlite.keys.limits = (4, 1);
+        sqlite.keys.limits = Limits { keys: 4, rows: 8, part: 1 };
         sqlite
     }
 
@@ -248,6 +266,66 @@ pub(crate) mod tests {
         assert!(filed(&sqlite) > 40 && most_fresh < 20, "{} are filed, and {most_fresh} were fresh", filed(&sqlite));
         // What the failed batches brought is free.
         assert_eq!(answer(&mut sqlite, submit("failed", 1002)), Submitted::New);
+        sqlite.close();
+    }
+
+    /// A request that is known by its id takes a key of which memory has a stale entry.
+    #[test]
+    fn a_stale_entry_hides_no_key() {
+        for is_failed in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut sqlite = started(folder.path());
+            let plain = NewRequest::new(RequestId::stored("b"), "/a", "", Timestamp::default());
+            let plain = Submit { request: Box::new(plain), room: None, is_handed_in: false, slot: None };
+            if is_failed {
+                sqlite.conn.as_ref().unwrap().commit_hook(Some(|| true)).unwrap();
+                assert!(matches!(sqlite.apply(&[submit("a", 1)], now()), Err(Failure::Unknown { .. })));
+                assert!(!sqlite.committed().unwrap());
+            } else {
+                assert_eq!(answer(&mut sqlite, submit("a", 1)), Submitted::New);
+                end_and_purge(&mut sqlite, ["a", ""]);
+            }
+            assert_eq!(answer(&mut sqlite, plain.into()), Submitted::New);
+            assert_eq!(answer(&mut sqlite, submit("b", 1)), Submitted::Known);
+            let first = || Submitted::Repeated(RequestId::stored("b"));
+            assert_eq!(answer(&mut sqlite, submit("c", 1)), first());
+            // What files the stale entry changes nothing.
+            for key in 10..30 {
+                assert_eq!(answer(&mut sqlite, submit(&format!("r{key}"), key)), Submitted::New);
+                assert_eq!(answer(&mut sqlite, submit("c", 1)), first());
+            }
+            sqlite.close();
+            sqlite = started(folder.path());
+            assert_eq!(answer(&mut sqlite, submit("c", 1)), first());
+            sqlite.close();
+        }
+    }
+
+    /// A commit of which an error is told takes place in the middle of a filing. Few keys are among many requests.
+    #[test]
+    fn an_unknown_commit_and_rare_keys_lose_no_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut sqlite = started(folder.path());
+        let mut keyed = vec![];
+        for at in 0..60 {
+            if at % 5 == 0 {
+                keyed.push(at);
+                sqlite.apply(&[submit(&format!("r{at}"), at)], now()).unwrap();
+            } else {
+                let request = NewRequest::new(RequestId::stored(&format!("r{at}")), "/a", "", Timestamp::default());
+                let op = Submit { request: Box::new(request), room: None, is_handed_in: false, slot: None };
+                sqlite.apply(&[op.into()], now()).unwrap();
+            }
+            if at % 3 == 0 {
+                sqlite.start.commits -= 1;
+                assert!(sqlite.committed().unwrap());
+            }
+            for key in &keyed {
+                let first = RequestId::stored(&format!("r{key}"));
+                assert_eq!(answer(&mut sqlite, submit("again", *key)), Submitted::Repeated(first), "after {at}");
+            }
+        }
+        assert!(filed(&sqlite) >= 8, "{} are filed", filed(&sqlite));
         sqlite.close();
     }
 

@@ -305,10 +305,12 @@ CREATE INDEX handed_in_aside ON handed_in (id) WHERE problem IS NOT NULL;
 
 /// The statements that move the index of idempotency keys into a table, to which keys are added in their order.
 const KEYS_FILED: &str = "
+-- The index gives the keys in their order, so nothing is sorted. A table cannot have its name meanwhile.
+CREATE TABLE request_keys (key BLOB PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO request_keys SELECT idempotency, seq FROM request WHERE idempotency IS NOT NULL ORDER BY idempotency;
 DROP INDEX request_key;
-CREATE TABLE request_key (key BLOB PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO request_key SELECT idempotency, seq FROM request WHERE idempotency IS NOT NULL ORDER BY idempotency;
--- The keys of requests up to this row number are in `request_key`. Those of later requests are in memory.
+ALTER TABLE request_keys RENAME TO request_key;
+-- The keys of requests up to this row number are in `request_key`. Those of later requests may be in memory only.
 ALTER TABLE progress ADD COLUMN keys_filed INTEGER NOT NULL DEFAULT 0;
 UPDATE progress SET keys_filed = (SELECT coalesce(max(seq), 0) FROM request);
 ";
