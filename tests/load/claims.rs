@@ -35,7 +35,7 @@ const SCHEMA: &str = "claims";
 const GATE: &str = "gate";
 
 pub(crate) fn run(options: &Options) -> bool {
-    let postgres = match Postgres::start_with("on") {
+    let postgres = match Postgres::start_with("on", None) {
         Ok(postgres) => postgres,
         Err(why) => {
             println!("not measured: {why}");

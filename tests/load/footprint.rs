@@ -46,7 +46,7 @@ struct Done {
 }
 
 pub(crate) fn run(options: &Options) -> bool {
-    let postgres = match Postgres::start_with("on") {
+    let postgres = match Postgres::start_with("on", None) {
         Ok(postgres) => postgres,
         Err(why) => {
             println!("not measured: {why}");

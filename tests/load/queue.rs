@@ -60,7 +60,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const WARM_UP: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(options: &Options) -> bool {
-    let postgres = match Postgres::start_with("on") {
+    let postgres = match Postgres::start_with("on", None) {
         Ok(postgres) => postgres,
         Err(why) => {
             println!("not measured: {why}");
