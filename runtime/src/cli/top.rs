@@ -12,6 +12,7 @@ mod screen;
 mod watch;
 
 use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
 
 use clap::Args;
@@ -58,7 +59,11 @@ impl Top {
         interrupted: impl Future<Output = ()>,
     ) -> Result<String, String> {
         let client = self.remote.client(&options.place, ca_file)?;
-        let first = Sample::take(&client).await.map_err(|error| said(&error))?;
+        let mut interrupted = pin!(interrupted);
+        let first = tokio::select! {
+            () = &mut interrupted => return Ok(String::new()),
+            first = Sample::take(&client) => first.map_err(|error| said(&error))?,
+        };
         if self.json {
             tokio::select! {
                 () = interrupted => return Ok(String::new()),

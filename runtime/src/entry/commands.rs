@@ -53,7 +53,7 @@ where
         Command::Store(command) => control.block_on(command.run(&settings.store.place)).map_err(Failure::other)?,
         Command::Cron(command) => control.block_on(command.run(&settings.store, ca_file)).map_err(Failure::other)?,
         Command::Top(top) => {
-            control.block_on(top.run(&settings.store, ca_file, interrupted())).map_err(Failure::other)?
+            control.block_on(top.run(&settings.store, ca_file, interrupted(control))).map_err(Failure::other)?
         }
         Command::Tokens(tokens) => control.block_on(tokens.run(settings)).map_err(Failure::other)?,
         Command::Trigger(trigger) => {
@@ -75,7 +75,8 @@ where
             return told_with(&text, is_fine);
         }
         Command::Bench(bench) => {
-            let (text, is_fine) = control.block_on(bench.run(settings, interrupted())).map_err(Failure::other)?;
+            let (text, is_fine) =
+                control.block_on(bench.run(settings, interrupted(control))).map_err(Failure::other)?;
             return told_with(&text, is_fine);
         }
         // `try_run` serves.
@@ -84,11 +85,16 @@ where
     told(&text)
 }
 
-/// Waits until a signal asks the command to stop.
-async fn interrupted() {
-    match Signals::listen() {
-        Ok(mut signals) => drop(signals.stop().await),
-        Err(_) => std::future::pending().await,
+/// Returns a future that ends when a signal asks the command to stop. From this call on, a signal no longer ends the
+/// process by itself: otherwise one that comes early would leave the terminal as the command has set it.
+fn interrupted(control: &Runtime) -> impl Future<Output = ()> {
+    let _context = control.enter();
+    let signals = Signals::listen();
+    async {
+        match signals {
+            Ok(mut signals) => drop(signals.stop().await),
+            Err(_) => std::future::pending().await,
+        }
     }
 }
 
