@@ -11,7 +11,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Response};
 use postback_tests::{Process, Receiver, client, eventually_async};
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_postback");
 
@@ -126,10 +126,7 @@ async fn a_container_does_the_work_and_its_answers_are_outcomes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_wait_for_a_container_that_is_down() {
     let (folder, receiver, got) = (tempfile::tempdir().unwrap(), Receiver::start(), Got::default());
-    // It refuses connections until it listens. No other test gets its port meanwhile.
-    let down = TcpSocket::new_v4().unwrap();
-    down.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let free = down.local_addr().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let settings = format!(
         "config.webhook_url = '{}'\n[[forward]]\npath = '/job'\nurl = 'http://{free}/'\nready = '/ready'\n",
         receiver.url("/")
@@ -146,8 +143,7 @@ async fn requests_wait_for_a_container_that_is_down() {
         seen.fetch_add(1, Ordering::Relaxed);
         with(503, "text/plain", "loading")
     });
-    let listener = down.listen(16).unwrap();
-    let loading = tokio::spawn(async move { axum::serve(listener, unready).await.unwrap() });
+    let (_, loading) = serve(unready, &free.to_string()).await;
     eventually_async("it is asked whether it is ready", async || {
         (asked.load(Ordering::Relaxed) > 0).then_some(()).ok_or("not asked")
     })
