@@ -35,13 +35,7 @@ const SCHEMA: &str = "claims";
 const GATE: &str = "gate";
 
 pub(crate) fn run(options: &Options) -> bool {
-    let postgres = match Postgres::start_with("on", None) {
-        Ok(postgres) => postgres,
-        Err(why) => {
-            println!("not measured: {why}");
-            return true;
-        }
-    };
+    let Some(postgres) = nodes::durable_postgres() else { return true };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
     runtime.block_on(note_commits(&postgres)).expect("the database");
     let (folder, receiver, url) = (folder(), Receiver::start(), postgres.url(SCHEMA));

@@ -46,13 +46,7 @@ struct Done {
 }
 
 pub(crate) fn run(options: &Options) -> bool {
-    let postgres = match Postgres::start_with("on", None) {
-        Ok(postgres) => postgres,
-        Err(why) => {
-            println!("not measured: {why}");
-            return true;
-        }
-    };
+    let Some(postgres) = nodes::durable_postgres() else { return true };
     let (folder, receiver) = (folder(), Receiver::start());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
     let mut watch = Watch::new(&runtime, &postgres);

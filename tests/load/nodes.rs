@@ -67,14 +67,13 @@ impl Cost {
     }
 }
 
+/// Starts a PostgreSQL that has each commit on the disk. If that is not possible, prints why.
+pub(crate) fn durable_postgres() -> Option<Postgres> {
+    Postgres::start_with("on", None).inspect_err(|why| println!("not measured: {why}")).ok()
+}
+
 pub(crate) fn run(options: &Options) -> bool {
-    let postgres = match Postgres::start_with("on", None) {
-        Ok(postgres) => postgres,
-        Err(why) => {
-            println!("not measured: {why}");
-            return true;
-        }
-    };
+    let Some(postgres) = durable_postgres() else { return true };
     let folder = folder();
     let receiver = receiver::Receiver::start();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");

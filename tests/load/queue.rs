@@ -60,13 +60,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const WARM_UP: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(options: &Options) -> bool {
-    let postgres = match Postgres::start_with("on", None) {
-        Ok(postgres) => postgres,
-        Err(why) => {
-            println!("not measured: {why}");
-            return true;
-        }
-    };
+    let Some(postgres) = nodes::durable_postgres() else { return true };
     let (folder, receiver, url) = (folder(), Receiver::start(), postgres.url("queue"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
     let mut watch = runtime.block_on(nodes::database(&postgres).connect()).expect("the database");

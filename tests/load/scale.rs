@@ -118,16 +118,9 @@ pub(crate) fn run(options: &Options) -> bool {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
     let mut bench = Bench { runtime, options, receiver: Receiver::start_with_origins(), postgres: None };
     if options.postgres {
-        match Postgres::start_with("on", None) {
-            Ok(postgres) => {
-                let watch = bench.runtime.block_on(nodes::database(&postgres).connect()).expect("the database");
-                bench.postgres = Some((postgres, watch));
-            }
-            Err(why) => {
-                println!("not measured: {why}");
-                return true;
-            }
-        }
+        let Some(postgres) = nodes::durable_postgres() else { return true };
+        let watch = bench.runtime.block_on(nodes::database(&postgres).connect()).expect("the database");
+        bench.postgres = Some((postgres, watch));
     }
     let full = bench.start_full();
     println!(

@@ -1,5 +1,5 @@
 //! Calls whose question or answer the network has lost, without closing the connection: a firewall has forgotten it, or an
-//! address leads elsewhere. The driver would wait for the answer until the operating system gives up, or for ever.
+//! address leads elsewhere. The driver itself sets no limit.
 //!
 //! A server that is slow must not be taken for that, so a second connection asks the server what it is doing.
 
